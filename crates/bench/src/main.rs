@@ -1,0 +1,83 @@
+//! `mnemon-bench`: every performance claim of Mnemon, measured beside its peer or its limit in
+//! the same run. Results on stdout, progress on stderr; exit code 1 when a bar was missed.
+
+mod locomo;
+mod report;
+mod steps;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures what Mnemon promises, each figure beside its peer or limit.
+#[derive(Parser)]
+#[command(name = "mnemon-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Print one JSON object, with its `bars`.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The benches there are.
+    List,
+    /// Evidence recall@10 on conversations of the `LoCoMo` data set.
+    Locomo(locomo::Options),
+    /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
+    Steps(steps::Options),
+}
+
+/// Name and claim of every bench, in the order of the help.
+const BENCHES: [(&str, &str); 2] = [
+    ("locomo", "evidence recall@10 of the text branch, and of recall by default, is at least 0.59"),
+    ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
+    let report = match &cli.bench {
+        Bench::List => {
+            list(cli.json);
+            return Ok(true);
+        }
+        Bench::Locomo(options) => locomo::run(options).await?,
+        Bench::Steps(options) => steps::run(options).await?,
+    };
+    report.print(cli.json);
+    Ok(report.held())
+}
+
+fn list(json: bool) {
+    if json {
+        let all: Vec<_> = BENCHES
+            .iter()
+            .map(|(name, claim)| serde_json::json!({ "name": name, "claim": claim }))
+            .collect();
+        println!("{}", serde_json::Value::from(all));
+        return;
+    }
+    for (name, claim) in BENCHES {
+        println!("{name:<10} {claim}");
+    }
+}

@@ -1,0 +1,168 @@
+//! The facets that agents write and people read: what a step left behind, word for word.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::House;
+use mnemon::checkpoints::{ChannelValue, Put, Thread};
+use mnemon::claims::NewClaim;
+use mnemon::dead_letters::Burial;
+use mnemon::events::{Append, NewEvent};
+use mnemon::turns::NewTurn;
+use mnemon::{Mnemon, NewMemory, RequestId, Scope, Step, Write};
+use serde_json::json;
+
+const WHO: [&str; 8] =
+    ["--db", "sqlite://agent.db", "--user", "ada", "--agent", "planner", "--session", "s1"];
+
+fn scope() -> Scope {
+    Scope::tenant("local").user("ada").agent("planner").session("s1")
+}
+
+fn step(number: i64) -> Step {
+    let thread = Thread::new("trip");
+    let event = NewEvent::new("plan.made", json!({ "stops": number }));
+    let append = Append { stream: "plans".into(), events: vec![event], expected_version: None };
+    Step::new(RequestId::parse(format!("step-{number}")).unwrap())
+        .write(Write::Turn(Box::new(NewTurn::new("Where to?", "To Nepal, by train."))))
+        .write(Write::Remember(Box::new(NewMemory::new(format!("Stop {number} is Nepal")))))
+        .write(Write::Events(append))
+        .write(Write::Checkpoint(Box::new(Put {
+            superstep: Some(number),
+            ..Put::new(thread).channel("plan", ChannelValue::json(&json!(["Nepal"]))).channel(
+                "raw",
+                ChannelValue { type_tag: "msgpack".into(), bytes: vec![0x81, 0xff] },
+            )
+        })))
+        .write(Write::Assert(Box::new(NewClaim::new("ada", "destination", "Nepal"))))
+        .write(Write::Bury(Box::new(Burial::new("mails", "m-1", json!({}), "mailbox full\nagain"))))
+}
+
+/// A house in which an agent has taken two steps and holds a key.
+fn lived_in() -> House {
+    let house = House::new();
+    let url = format!("sqlite://{}", house.path("agent.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = Mnemon::builder(url).background_upkeep(false).open().await.unwrap();
+        db.commit(&scope(), step(1)).await.unwrap();
+        db.commit(&scope(), step(2)).await.unwrap();
+        let hour = Duration::from_hours(1);
+        db.locks().acquire(&scope(), "thread:trip", "worker-1", hour).await.unwrap();
+        db.close().await;
+    });
+    house
+}
+
+fn with_who<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    args.iter().copied().chain(WHO).collect()
+}
+
+#[test]
+fn what_a_step_left_is_read_by_people() {
+    let house = lived_in();
+
+    for (name, args) in [
+        ("receipt", &["receipt", "step-1"][..]),
+        ("receipt_unknown", &["receipt", "step-3"]),
+        ("turns", &["turns", "list"]),
+        ("turns_context", &["turns", "context"]),
+        ("thread", &["threads", "show", "trip"]),
+        ("thread_history", &["threads", "history", "trip"]),
+        ("events", &["events", "read", "plans", "-n", "1"]),
+        ("locks", &["locks", "list"]),
+        ("dead_letters", &["dead-letters", "list"]),
+        ("dead_letters_elsewhere", &["dead-letters", "list", "letters"]),
+    ] {
+        insta::assert_snapshot!(name, house.run(&with_who(args)));
+    }
+}
+
+#[test]
+fn a_contested_belief_shows_both_values() {
+    let house = House::new();
+    let belief = ["claims", "belief", "ada", "employer"];
+    let say = |args: &[&str]| {
+        let args: Vec<&str> =
+            ["claims", "assert", "ada", "employer"].iter().chain(args).copied().collect();
+        house.run(&with_who(&args))
+    };
+
+    insta::assert_snapshot!("belief_none", house.run(&with_who(&belief)));
+    let first = ["Acme", "--valid-from", "2020", "--valid-until", "2023-05"];
+    insta::assert_snapshot!("assert", say(&first));
+    say(&["Globex", "--valid-from", "2023-05"]).exits(0);
+    insta::assert_snapshot!("belief_now", house.run(&with_who(&belief)));
+    let then = [&belief[..], &["--valid-at", "2021-06-01"]].concat();
+    let then = house.run(&with_who(&then)).exits(0);
+    assert!(then.stdout.contains("Acme") && !then.stdout.contains("Globex"), "{then}");
+    insta::assert_snapshot!("assert_contested", say(&["Initech", "--valid-from", "2024-01-15"]));
+    insta::assert_snapshot!("belief_contested", house.run(&with_who(&belief)));
+}
+
+#[test]
+fn every_facet_speaks_json() {
+    let house = lived_in();
+    let json = |args: &[&str]| {
+        let args: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
+        house.run(&with_who(&args)).exits(0).json()
+    };
+
+    let receipt = json(&["receipt", "step-2"]);
+    assert_eq!(receipt["outcomes"][0], json!({ "write": "turn", "seq": 2, "created": true }));
+    assert_eq!(json(&["turns", "list"])["items"][1]["seq"], 2);
+    assert_eq!(json(&["turns", "context"])["recent_turns"][0]["user_message"], "Where to?");
+    assert_eq!(json(&["threads", "show", "trip"])["channels"]["raw"]["bytes"], "81ff");
+    assert_eq!(json(&["threads", "history", "trip"])["items"][0]["version"], 2);
+    assert_eq!(json(&["events", "read", "plans"])["items"][1]["data"]["stops"], 2);
+    assert_eq!(json(&["locks", "list"])["items"][0]["fence"], 1);
+    assert_eq!(json(&["dead-letters", "list", "mails"])["items"][0]["attempts"], 2);
+    let belief = json(&["claims", "belief", "ada", "destination"]);
+    assert_eq!(belief["primary"]["value"], "Nepal");
+    assert_eq!(belief["primary"]["corroboration_count"], 1);
+}
+
+#[test]
+fn a_list_goes_on_where_its_page_ended() {
+    let house = lived_in();
+    let page = house.run(&with_who(&["--json", "turns", "list", "-n", "1"])).exits(0).json();
+
+    let cursor = page["next"].as_str().unwrap();
+    let rest = ["--json", "turns", "list", "-n", "1", "--cursor", cursor];
+    let rest = house.run(&with_who(&rest)).exits(0).json();
+
+    assert_eq!(rest["items"][0]["seq"], 2);
+    assert!(rest.get("next").is_none());
+}
+
+#[test]
+fn what_another_user_wrote_is_not_found() {
+    let house = lived_in();
+    let bob = |args: &[&str]| {
+        let who = ["--db", "sqlite://agent.db", "--user", "bob", "--session", "s1"];
+        house.run(&[args, &who].concat())
+    };
+
+    bob(&["receipt", "step-1"]).exits(3);
+    bob(&["threads", "show", "trip"]).exits(3);
+    assert_eq!(bob(&["turns", "list"]).exits(0).stdout, "nothing here\n");
+    assert_eq!(bob(&["events", "read", "plans"]).exits(0).stdout, "nothing here\n");
+}
+
+#[test]
+fn input_that_cannot_be_accepted_exits_2_and_says_why() {
+    let house = House::new();
+
+    for (name, args) in [
+        ("error_claim_value", &["claims", "assert", "a", "b", "{", "--json-value"][..]),
+        ("error_claim_time", &["claims", "assert", "a", "b", "c", "--valid-from", "May"]),
+        ("error_claim_as_of", &["claims", "belief", "a", "b", "--as-of", "May"]),
+        ("error_thread_blank", &["threads", "show", " "]),
+    ] {
+        insta::assert_snapshot!(name, house.run(&with_who(args)));
+    }
+    let nobody = ["--db", "sqlite://agent.db", "turns", "list"];
+    insta::assert_snapshot!("error_turns_scope", house.run(&nobody));
+}

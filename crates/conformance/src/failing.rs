@@ -1,0 +1,246 @@
+//! A store that fails after N calls: for tests of everything that must resume.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use mnemon_core::Store;
+//! use mnemon_conformance::{FailingStore, Fault, When};
+//!
+//! # fn example(store: Arc<dyn Store>) {
+//! // The third call is done, but its answer is lost; all later ones work.
+//! let store = FailingStore::new(store, Fault { after: 2, times: 1, when: When::AnswerLost });
+//! # }
+//! ```
+
+mod facets;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mnemon_core::checkpoints::Checkpoints;
+use mnemon_core::claims::Claims;
+use mnemon_core::dead_letters::DeadLetters;
+use mnemon_core::events::{Append, Appended, Event, Events};
+use mnemon_core::locks::{Guard, Locks};
+use mnemon_core::memories::{
+    Hit, Memories, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
+};
+use mnemon_core::steps::Steps;
+use mnemon_core::store::{Backend, Finding, StoreHealth};
+use mnemon_core::turns::Turns;
+use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
+use mnemon_core::workflows::Workflows;
+use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, Store};
+use serde_json::Value;
+
+/// At which point of a call the failure strikes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// Before the database was asked: nothing is written.
+    Refused,
+    /// After the database did it: written, but the caller hears of a failure.
+    AnswerLost,
+}
+
+/// Which calls fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Calls that work first.
+    pub after: u64,
+    /// Calls that then fail; [`u64::MAX`] for good.
+    pub times: u64,
+    /// At which point.
+    pub when: When,
+}
+
+/// A store of which some calls answer [`Error::Unavailable`]. Facet calls, `health` and `doctor`
+/// count; `close` never fails.
+pub struct FailingStore {
+    inner: Arc<dyn Store>,
+    fault: Fault,
+    calls: AtomicU64,
+}
+
+impl FailingStore {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Store>, fault: Fault) -> Self {
+        Self { inner, fault, calls: AtomicU64::new(0) }
+    }
+
+    /// Calls made so far, failed ones included.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let last = self.fault.after.saturating_add(self.fault.times);
+        if !(self.fault.after..last).contains(&call) {
+            return work.await;
+        }
+        if self.fault.when == When::AnswerLost {
+            work.await?;
+        }
+        Err(Error::Unavailable {
+            what: format!("call {} was made to fail", call + 1),
+            retry_after: Some(Duration::ZERO),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    fn backend(&self) -> Backend {
+        self.inner.backend()
+    }
+
+    fn memories(&self) -> &dyn Memories {
+        self
+    }
+
+    fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn locks(&self) -> &dyn Locks {
+        self
+    }
+
+    fn checkpoints(&self) -> &dyn Checkpoints {
+        self
+    }
+
+    fn turns(&self) -> &dyn Turns {
+        self
+    }
+
+    fn claims(&self) -> &dyn Claims {
+        self
+    }
+
+    fn workflows(&self) -> &dyn Workflows {
+        self
+    }
+
+    fn dead_letters(&self) -> &dyn DeadLetters {
+        self
+    }
+
+    fn steps(&self) -> &dyn Steps {
+        self
+    }
+
+    fn upkeep(&self) -> &dyn Upkeep {
+        self
+    }
+
+    async fn health(&self) -> Result<StoreHealth> {
+        self.call(self.inner.health()).await
+    }
+
+    async fn doctor(&self) -> Result<Vec<Finding>> {
+        self.call(self.inner.doctor()).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Memories for FailingStore {
+    async fn remember(&self, scope: &Scope, memory: NewMemory) -> Result<Remembered> {
+        self.call(self.inner.memories().remember(scope, memory)).await
+    }
+
+    async fn remember_many(
+        &self,
+        scope: &Scope,
+        memories: Vec<NewMemory>,
+    ) -> Result<Vec<Remembered>> {
+        self.call(self.inner.memories().remember_many(scope, memories)).await
+    }
+
+    async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Memory> {
+        self.call(self.inner.memories().get(scope, id)).await
+    }
+
+    async fn by_key(&self, scope: &Scope, namespace: &Namespace, key: &str) -> Result<Memory> {
+        self.call(self.inner.memories().by_key(scope, namespace, key)).await
+    }
+
+    async fn delete(&self, scope: &Scope, id: MemoryId) -> Result<()> {
+        self.call(self.inner.memories().delete(scope, id)).await
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        filter: &MemoryFilter,
+        page: &Page,
+    ) -> Result<Paged<Memory>> {
+        self.call(self.inner.memories().list(scope, filter, page)).await
+    }
+
+    async fn recall(&self, scope: &Scope, question: &Recall) -> Result<Vec<Hit>> {
+        self.call(self.inner.memories().recall(scope, question)).await
+    }
+
+    async fn count(&self, scope: &Scope) -> Result<u64> {
+        self.call(self.inner.memories().count(scope)).await
+    }
+
+    async fn registered_model(&self) -> Result<Option<ModelSignature>> {
+        self.call(self.inner.memories().registered_model()).await
+    }
+
+    async fn register_model(&self, model: &ModelSignature) -> Result<()> {
+        self.call(self.inner.memories().register_model(model)).await
+    }
+}
+
+#[async_trait]
+impl Events for FailingStore {
+    async fn append(
+        &self,
+        scope: &Scope,
+        append: Append,
+        guard: Option<&Guard>,
+    ) -> Result<Appended> {
+        self.call(self.inner.events().append(scope, append, guard)).await
+    }
+
+    async fn note(
+        &self,
+        scope: &Scope,
+        kind: &'static str,
+        data: Value,
+        at_most_every: Duration,
+    ) -> Result<Option<i64>> {
+        self.call(self.inner.events().note(scope, kind, data, at_most_every)).await
+    }
+
+    async fn read(&self, scope: &Scope, stream: &str, page: &Page) -> Result<Paged<Event>> {
+        self.call(self.inner.events().read(scope, stream, page)).await
+    }
+}
+
+#[async_trait]
+impl Upkeep for FailingStore {
+    async fn claim(&self, task: Task, holder: &str, force: bool) -> Result<Option<TaskLease>> {
+        self.call(self.inner.upkeep().claim(task, holder, force)).await
+    }
+
+    async fn batch(&self, lease: &TaskLease) -> Result<Batch> {
+        self.call(self.inner.upkeep().batch(lease)).await
+    }
+
+    async fn finish(&self, lease: &TaskLease, failure: Option<&str>) -> Result<()> {
+        self.call(self.inner.upkeep().finish(lease, failure)).await
+    }
+
+    async fn status(&self) -> Result<Vec<TaskStatus>> {
+        self.call(self.inner.upkeep().status()).await
+    }
+}

@@ -1,0 +1,169 @@
+//! The failing store's facets: each call of the store beneath, counted.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mnemon_core::checkpoints::{
+    Checkpoint, CheckpointId, CheckpointInfo, Checkpoints, Placed, Put, Thread,
+};
+use mnemon_core::claims::{AsOf, Asserted, Belief, Claims, LedgerEntry, Line, NewClaim};
+use mnemon_core::dead_letters::{
+    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt,
+};
+use mnemon_core::locks::{Guard, Lease, Locks};
+use mnemon_core::steps::{Receipt, Step, Steps};
+use mnemon_core::turns::{Context, NewTurn, Turn, TurnAppended, Turns};
+use mnemon_core::workflows::{SaveRun, WorkflowRun, Workflows};
+use mnemon_core::{Fence, Page, Paged, RequestId, Result, Scope};
+
+use super::FailingStore;
+
+#[async_trait]
+impl Locks for FailingStore {
+    async fn acquire(
+        &self,
+        scope: &Scope,
+        key: &str,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Lease> {
+        self.call(self.inner.locks().acquire(scope, key, holder, ttl)).await
+    }
+
+    async fn renew(&self, scope: &Scope, guard: &Guard, ttl: Duration) -> Result<Lease> {
+        self.call(self.inner.locks().renew(scope, guard, ttl)).await
+    }
+
+    async fn release(&self, scope: &Scope, guard: &Guard) -> Result<()> {
+        self.call(self.inner.locks().release(scope, guard)).await
+    }
+
+    async fn get(&self, scope: &Scope, key: &str) -> Result<Option<Lease>> {
+        self.call(self.inner.locks().get(scope, key)).await
+    }
+
+    async fn list(&self, scope: &Scope, page: &Page) -> Result<Paged<Lease>> {
+        self.call(self.inner.locks().list(scope, page)).await
+    }
+
+    async fn force_release(&self, scope: &Scope, key: &str) -> Result<Fence> {
+        self.call(self.inner.locks().force_release(scope, key)).await
+    }
+}
+
+#[async_trait]
+impl Checkpoints for FailingStore {
+    async fn put(&self, scope: &Scope, put: Put, guard: Option<&Guard>) -> Result<Placed> {
+        self.call(self.inner.checkpoints().put(scope, put, guard)).await
+    }
+
+    async fn get(
+        &self,
+        scope: &Scope,
+        thread: &Thread,
+        id: Option<&CheckpointId>,
+    ) -> Result<Checkpoint> {
+        self.call(self.inner.checkpoints().get(scope, thread, id)).await
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        thread: &Thread,
+        page: &Page,
+    ) -> Result<Paged<CheckpointInfo>> {
+        self.call(self.inner.checkpoints().history(scope, thread, page)).await
+    }
+}
+
+#[async_trait]
+impl Turns for FailingStore {
+    async fn append(
+        &self,
+        scope: &Scope,
+        turn: NewTurn,
+        guard: Option<&Guard>,
+    ) -> Result<TurnAppended> {
+        self.call(self.inner.turns().append(scope, turn, guard)).await
+    }
+
+    async fn list(&self, scope: &Scope, kind: &str, page: &Page) -> Result<Paged<Turn>> {
+        self.call(self.inner.turns().list(scope, kind, page)).await
+    }
+
+    async fn context(&self, scope: &Scope, kind: &str) -> Result<Context> {
+        self.call(self.inner.turns().context(scope, kind)).await
+    }
+}
+
+#[async_trait]
+impl Claims for FailingStore {
+    async fn assert(
+        &self,
+        scope: &Scope,
+        claim: NewClaim,
+        guard: Option<&Guard>,
+    ) -> Result<Asserted> {
+        self.call(self.inner.claims().assert(scope, claim, guard)).await
+    }
+
+    async fn belief(&self, scope: &Scope, line: &Line, when: AsOf) -> Result<Belief> {
+        self.call(self.inner.claims().belief(scope, line, when)).await
+    }
+
+    async fn ledger(&self, scope: &Scope, page: &Page) -> Result<Paged<LedgerEntry>> {
+        self.call(self.inner.claims().ledger(scope, page)).await
+    }
+}
+
+#[async_trait]
+impl Workflows for FailingStore {
+    async fn save(&self, scope: &Scope, run: SaveRun, guard: Option<&Guard>) -> Result<i64> {
+        self.call(self.inner.workflows().save(scope, run, guard)).await
+    }
+
+    async fn load(&self, scope: &Scope, id: &str) -> Result<WorkflowRun> {
+        self.call(self.inner.workflows().load(scope, id)).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for FailingStore {
+    async fn bury(&self, scope: &Scope, burial: Burial, guard: Option<&Guard>) -> Result<Buried> {
+        self.call(self.inner.dead_letters().bury(scope, burial, guard)).await
+    }
+
+    async fn take(
+        &self,
+        scope: &Scope,
+        queue: &str,
+        count: u32,
+        visibility: Duration,
+    ) -> Result<Vec<Delivery>> {
+        self.call(self.inner.dead_letters().take(scope, queue, count, visibility)).await
+    }
+
+    async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()> {
+        self.call(self.inner.dead_letters().ack(scope, receipt)).await
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        queue: Option<&str>,
+        page: &Page,
+    ) -> Result<Paged<DeadLetter>> {
+        self.call(self.inner.dead_letters().list(scope, queue, page)).await
+    }
+}
+
+#[async_trait]
+impl Steps for FailingStore {
+    async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
+        self.call(self.inner.steps().commit(scope, step)).await
+    }
+
+    async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {
+        self.call(self.inner.steps().receipt(scope, id)).await
+    }
+}

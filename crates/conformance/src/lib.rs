@@ -1,0 +1,420 @@
+//! One suite for every Mnemon store: the contracts of `mnemon-core`'s traits as named tests, run
+//! alike on SQLite, PostgreSQL 18 and PostgreSQL 16.
+//!
+//! ```text
+//! cargo test -p mnemon-conformance                                 SQLite
+//! MNEMON_TEST_POSTGRES=1 cargo test -p mnemon-conformance          all three
+//! cargo test -p mnemon-conformance -- sqlite::memories::a_phrase   some
+//! ```
+//!
+//! **A case** is a private `async fn(&Ctx)` in the module of its facet that panics when the
+//! contract is broken. It gets a fresh database. Name it in [`cases`]: that list is the only way
+//! into the suite, and a case missing there is dead code, which fails the build. Cases ask only
+//! through `dyn Store`, with a second handle ([`Ctx::another`]), the database's clock
+//! ([`Ctx::move_clock`]) and a count of rows behind the store's back ([`Ctx::rows`]). None
+//! depends on how long something takes.
+//!
+//! **What to expect** is computed, not written down, where a rule exists: the module `model`
+//! holds visibility as the scope table says it, and memories with core's own text analysis and
+//! BM25 over plain vectors.
+//!
+//! **A facet** joins the isolation matrix with a `Probe` in `isolation/`: how to write a row of a
+//! scope, and what each verb shows. Its key, owner and filter parts come from
+//! [`mnemon_core::Facet::rule`]. Until then it stands in `isolation::NOT_BUILT`. Give
+//! [`FailingStore`] its trait, too.
+//!
+//! **A database** joins with a [`Provider`] in `tests/conformance.rs`: a fresh database, further
+//! handles on it, its clock, a row count. A store that cannot do something says so there
+//! ([`Provider::row_level_security`]); the run prints what was left out for it.
+
+// A case that is not in the list must fail every build, not only the one that denies warnings.
+#![deny(dead_code)]
+
+mod case;
+mod check;
+mod checkpoints;
+mod claims;
+mod ctx;
+mod dead_letters;
+mod events;
+mod failing;
+mod faults;
+mod installation;
+mod isolation;
+mod locks;
+mod memories;
+mod model;
+mod steps;
+mod turns;
+mod upkeep;
+mod workflows;
+
+pub use async_trait::async_trait;
+pub use case::{Case, Running};
+pub use ctx::{Ctx, Database, Provider, Setup};
+pub use failing::{FailingStore, Fault, When};
+
+/// The list: every case of the suite.
+#[expect(clippy::too_many_lines, reason = "one list in one place")]
+pub fn cases() -> Vec<Case> {
+    let mut cases = case::cases! { Setup::default();
+        "memories" => memories::writing {
+            every_field_comes_back,
+            a_bare_memory_gets_the_documented_defaults,
+            blank_scope_parts_count_as_missing,
+            text_of_every_script_comes_back,
+            scopes_of_every_script_are_kept_apart,
+            times_keep_their_microseconds,
+            json_of_every_shape_comes_back,
+            ids_are_made_in_the_order_of_writing,
+        }
+        "memories" => memories::limits {
+            everything_at_its_limit_is_kept,
+            content_of_one_endless_word_is_kept,
+            over_a_limit_is_refused_and_nothing_is_written,
+            a_nul_is_refused_in_every_text,
+            a_scope_over_its_limits_is_refused_by_every_verb,
+        }
+        "memories" => memories::identity {
+            equal_content_is_one_memory,
+            content_is_equal_byte_by_byte,
+            another_owner_agent_or_namespace_keeps_its_own,
+            a_key_names_one_memory,
+            a_key_is_its_owners_in_its_namespace,
+            equal_content_under_a_new_key_is_the_first,
+            a_repeated_request_answers_the_first_outcome,
+            a_request_id_is_its_owners,
+            a_repeated_duplicate_with_a_request_id_is_one,
+            allowed_duplicates_are_rows_of_their_own,
+            deleted_content_keys_and_requests_are_free_again,
+            an_expired_row_is_not_in_the_way,
+            an_expired_request_keeps_answering_its_first_outcome,
+            a_key_that_several_have_is_the_nearest_ones,
+        }
+        "memories" => memories::batches {
+            outcomes_come_in_the_order_given,
+            equal_content_within_a_batch_is_one_memory,
+            a_request_id_twice_in_a_batch_is_one_memory,
+            an_empty_batch_does_nothing,
+            a_full_batch_is_kept_and_one_more_is_refused,
+            one_bad_entry_refuses_all_and_is_named,
+            a_taken_key_refuses_the_whole_batch,
+            crossing_batches_of_the_same_texts_never_deadlock,
+            crossing_batches_of_the_same_keys_are_kept_or_refused_whole,
+        }
+        "memories" => memories::reading {
+            what_is_not_there_is_named,
+            a_deleted_memory_is_gone_from_every_verb,
+            what_others_share_is_not_ours_to_delete,
+            an_unowned_memory_is_everybodys,
+            a_count_is_what_the_scope_sees,
+        }
+        "memories" => memories::pages {
+            a_list_is_newest_first_by_id,
+            a_page_that_holds_all_has_no_next,
+            a_page_limit_goes_from_1_to_500,
+            a_foreign_cursor_is_refused,
+            a_cursor_outlives_its_row,
+            a_cursor_shows_nothing_of_another_scope,
+            paging_has_no_gap_and_no_double_while_others_write,
+        }
+        "memories" => memories::filters {
+            a_namespace_finds_itself_and_those_below,
+            a_namespace_is_taken_literally,
+            any_of_the_tags_and_node_types_is_enough,
+            tags_are_taken_literally,
+            a_range_includes_its_start_and_not_its_end,
+            filters_apply_before_limits,
+            a_filter_over_its_limits_is_refused,
+        }
+        "memories" => memories::words {
+            scores_are_those_core_computes,
+            evidence_of_words_is_rank_and_score,
+            a_words_place_weighs,
+            equal_scores_are_newest_first,
+            a_phrase_must_be_there,
+            no_phrase_spans_text_and_tags,
+            an_exclusion_must_not_be_there,
+            accents_case_and_inflections_meet,
+            identifiers_are_found_whole_and_by_their_parts,
+            scripts_without_spaces_are_found,
+            hostile_questions_are_only_text,
+            a_question_may_be_as_long_as_its_limit,
+            a_question_needs_text_or_vector_and_a_limit,
+            a_limit_takes_the_best,
+            another_tenants_words_change_no_score,
+            frequencies_are_the_tenants_whoever_asks,
+            a_deleted_memory_counts_no_more,
+            a_common_word_finds_nothing_of_its_own,
+            filters_and_words_agree_with_the_model,
+        }
+        "memories" => memories::vectors {
+            the_order_is_that_of_exact_cosines,
+            equal_similarities_are_newest_first,
+            a_least_similarity_bounds_what_only_the_vector_found,
+            unusable_vectors_are_refused,
+            extreme_but_finite_vectors_are_kept_and_found,
+            without_a_model_a_vector_is_refused,
+            memories_without_a_vector_are_found_by_words_only,
+            a_deleted_memory_leaves_no_vector,
+            an_equal_memory_keeps_the_vector_it_has,
+            visibility_and_filters_hold_before_the_limit,
+            the_largest_dimension_works,
+        }
+        "memories" => memories::fusion {
+            every_fusion_is_cores,
+            a_model_without_meaning_never_overtakes_a_word,
+            one_branch_alone_keeps_its_order,
+        }
+        "memories" => memories::registry {
+            the_same_model_again_is_a_no_op,
+            another_model_is_a_mismatch,
+            an_unusable_signature_is_refused,
+            eight_at_once_register_one,
+            of_eight_different_models_one_wins,
+            a_model_registered_elsewhere_is_used_at_once,
+        }
+        "memories" => memories::time {
+            an_expired_memory_is_invisible_to_every_verb,
+            the_clock_of_the_store_writes_times,
+            a_clock_that_goes_backwards_breaks_nothing,
+        }
+        "memories" => memories::concurrency {
+            sixteen_writers_and_four_readers_get_along,
+            sixteen_writers_of_the_same_words_write_one,
+            of_two_texts_under_one_key_one_wins,
+            a_row_is_deleted_once,
+            a_batch_is_seen_whole_or_not_at_all,
+            another_handle_sees_writes_at_once,
+        }
+        "memories" => memories::random {
+            random_operations_agree_with_the_model_seed_1,
+            random_operations_agree_with_the_model_seed_2,
+            random_operations_agree_with_the_model_seed_3,
+            random_operations_agree_with_the_model_seed_4,
+        }
+        "events" => events {
+            notes_are_read_in_order,
+            a_stream_is_its_tenants,
+            versions_are_gapless_under_sixteen_writers,
+            a_note_is_taken_at_most_so_often,
+            of_sixteen_rare_notes_at_once_one_is_taken,
+            a_clock_that_goes_backwards_keeps_a_stream_in_order,
+            a_note_needs_a_tenant_and_a_payload_within_its_limit,
+            a_foreign_cursor_is_refused,
+            pages_of_a_stream_have_no_gap_and_no_double,
+        }
+        "events" => events::append {
+            every_field_of_an_event_comes_back,
+            appended_versions_are_gapless_under_sixteen_writers,
+            an_id_appended_again_is_the_first_event,
+            the_same_id_at_once_is_one_event,
+            another_version_than_expected_is_a_conflict,
+            a_bad_append_is_refused,
+        }
+        "turns" => turns {
+            every_field_of_a_turn_comes_back,
+            a_repeated_request_answers_the_first_turn,
+            sixteen_writers_of_a_session_lose_nothing,
+            a_context_holds_the_newest_within_its_budget,
+            a_turn_over_the_budget_is_cut_not_dropped,
+            a_key_is_user_session_and_kind,
+            bad_input_is_refused,
+        }
+        "checkpoints" => checkpoints {
+            a_thread_grows_by_versions_and_inherits_channels,
+            bytes_of_every_kind_come_back,
+            a_value_is_stored_once_per_thread,
+            of_sixteen_with_the_same_expectation_one_wins,
+            sixteen_writers_leave_no_gap,
+            a_fork_shows_its_parent,
+            ids_grow_however_the_clock_moves,
+            a_thread_belongs_to_who_started_it,
+            bad_input_is_refused,
+        }
+        "workflows" => workflows {
+            every_field_of_a_run_comes_back,
+            only_legal_transitions_are_written,
+            a_stale_version_is_a_conflict_that_names_both,
+            of_sixteen_saves_on_one_version_one_wins,
+            another_scopes_run_is_not_found,
+            bad_input_is_refused,
+        }
+        "dead_letters" => dead_letters {
+            items_are_taken_oldest_first_and_acknowledged,
+            what_a_dead_worker_took_comes_back,
+            burying_again_is_one_more_attempt,
+            what_a_person_must_see_is_not_taken,
+            sixteen_takers_share_without_doubles,
+            another_scopes_letters_stay,
+            bad_input_is_refused,
+        }
+        "locks" => locks {
+            a_free_key_is_granted_and_a_held_one_refused,
+            the_same_holder_goes_on_under_its_fence,
+            an_expired_lease_is_taken_over_under_a_larger_fence,
+            a_fence_outlives_release_expiry_and_force,
+            a_renewal_needs_the_newest_fence,
+            a_release_is_a_no_op_the_second_time,
+            a_forced_release_is_noted,
+            live_leases_are_listed_by_key,
+            a_tenants_keys_are_its_own,
+            of_sixteen_at_once_one_holds,
+            a_stale_guard_stops_every_facet,
+            a_guard_holds_until_somebody_newer_comes,
+            bad_input_is_refused,
+        }
+        "claims" => claims {
+            a_lone_claim_is_believed,
+            two_values_about_the_same_time_are_contested,
+            saying_the_same_again_corroborates,
+            dated_windows_that_do_not_overlap_succeed_each_other,
+            an_inference_never_contests,
+            a_set_has_many_values,
+            a_re_entry_writes_only_to_the_ledger,
+            a_bogus_reference_is_not_found,
+            a_repeated_request_answers_the_first_outcome,
+            parents_make_depth_and_depth_decides_nothing,
+            the_ledger_is_gapless_and_chained,
+            what_was_known_then_is_known_again,
+            a_clock_that_goes_backwards_keeps_times_in_order,
+            an_agents_claims_are_its_own,
+            sixteen_writers_never_believe_two_values,
+            bad_input_is_refused,
+        }
+        "steps" => steps {
+            a_step_writes_every_facet_together,
+            a_repeat_answers_the_first_receipt,
+            a_differing_repeat_says_so_and_strictly_is_refused,
+            a_refused_write_leaves_nothing,
+            a_stale_guard_leaves_nothing,
+            a_receipt_is_its_scopes,
+            receipts_hold_no_payload,
+            the_same_id_at_once_is_written_once,
+            sixteen_writers_in_random_order_do_not_deadlock,
+            a_write_at_fault_is_named,
+            bad_steps_are_refused,
+            old_receipts_are_swept,
+        }
+        "upkeep" => upkeep {
+            every_task_has_a_status_and_runs_to_its_end,
+            of_eight_claimants_one_holds,
+            a_task_is_due_again_after_its_interval,
+            a_takeover_has_a_larger_fence_and_stops_the_old_holder,
+            a_batch_renews_the_lease,
+            an_expired_lease_that_nobody_took_still_works,
+            a_lease_given_back_works_no_more,
+            failures_are_counted_until_a_run_succeeds,
+            text_counts_are_exact_before_and_after_folding,
+            counts_stay_exact_while_folding_and_writing,
+            expired_memories_are_swept_with_words_and_vectors,
+            events_are_written_far_into_the_future,
+        }
+        "installation" => installation {
+            health_tells_how_the_database_answers,
+            doctor_finds_nothing_wrong_with_a_fresh_database,
+            no_message_shows_a_secret,
+            after_close_every_call_is_refused,
+            closing_refuses_new_calls_while_running_ones_drain,
+            an_error_leaves_the_store_usable,
+            an_abandoned_call_leaves_the_store_usable,
+        }
+        "faults" => faults {
+            a_refused_call_writes_nothing_and_the_next_works,
+            a_lost_answer_is_found_again,
+            an_import_resumes_wherever_it_fails,
+            every_facet_of_a_failing_store_fails,
+        }
+    };
+    cases.extend(under_row_level_security());
+    cases.extend(isolation::cases());
+    cases
+}
+
+/// Those whose statements differ, or could, when every one of them first names its tenant.
+fn under_row_level_security() -> Vec<Case> {
+    let setup = Setup { row_level_security: true, model: None };
+    case::cases! { setup;
+        "memories_rls" => memories::writing {
+            text_of_every_script_comes_back,
+            scopes_of_every_script_are_kept_apart,
+        }
+        "memories_rls" => memories::identity {
+            a_key_names_one_memory,
+            a_repeated_request_answers_the_first_outcome,
+            an_expired_row_is_not_in_the_way,
+        }
+        "memories_rls" => memories::batches {
+            equal_content_within_a_batch_is_one_memory,
+            a_taken_key_refuses_the_whole_batch,
+            crossing_batches_of_the_same_texts_never_deadlock,
+        }
+        "memories_rls" => memories::pages {
+            paging_has_no_gap_and_no_double_while_others_write,
+        }
+        "memories_rls" => memories::words {
+            scores_are_those_core_computes,
+            a_phrase_must_be_there,
+            an_exclusion_must_not_be_there,
+            hostile_questions_are_only_text,
+            a_question_may_be_as_long_as_its_limit,
+            another_tenants_words_change_no_score,
+            frequencies_are_the_tenants_whoever_asks,
+            a_common_word_finds_nothing_of_its_own,
+            filters_and_words_agree_with_the_model,
+        }
+        "memories_rls" => memories::concurrency {
+            sixteen_writers_and_four_readers_get_along,
+            sixteen_writers_of_the_same_words_write_one,
+        }
+        "memories_rls" => memories::random {
+            random_operations_agree_with_the_model_seed_1,
+        }
+        "events_rls" => events {
+            versions_are_gapless_under_sixteen_writers,
+            a_note_is_taken_at_most_so_often,
+        }
+        "events_rls" => events::append {
+            appended_versions_are_gapless_under_sixteen_writers,
+            an_id_appended_again_is_the_first_event,
+        }
+        "locks_rls" => locks {
+            of_sixteen_at_once_one_holds,
+            a_forced_release_is_noted,
+            a_stale_guard_stops_every_facet,
+        }
+        "steps_rls" => steps {
+            a_step_writes_every_facet_together,
+            a_refused_write_leaves_nothing,
+            the_same_id_at_once_is_written_once,
+            sixteen_writers_in_random_order_do_not_deadlock,
+        }
+        "upkeep_rls" => upkeep {
+            every_task_has_a_status_and_runs_to_its_end,
+            a_takeover_has_a_larger_fence_and_stops_the_old_holder,
+            text_counts_are_exact_before_and_after_folding,
+            events_are_written_far_into_the_future,
+        }
+        "installation_rls" => installation {
+            health_tells_how_the_database_answers,
+            doctor_finds_nothing_wrong_with_a_fresh_database,
+            no_message_shows_a_secret,
+            an_abandoned_call_leaves_the_store_usable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::cases;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let cases = cases();
+        let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+
+        assert_eq!(names.len(), cases.len());
+    }
+}

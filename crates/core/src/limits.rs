@@ -1,0 +1,263 @@
+//! Every limit, by name, in one place; and the checks that say them.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// The longest name in a scope (tenant, user, agent, session, run, group), in bytes.
+pub const SCOPE_NAME_BYTES: usize = 256;
+/// Groups one scope may carry.
+pub const SCOPE_GROUPS: usize = 64;
+/// The longest request id, in bytes.
+pub const REQUEST_ID_BYTES: usize = 256;
+
+/// The largest page of any list.
+pub const PAGE_MAX: u32 = 500;
+/// A page's size when the caller does not say.
+pub const PAGE_DEFAULT: u32 = 50;
+/// The longest cursor accepted, in bytes.
+pub const CURSOR_BYTES: usize = 2048;
+
+/// The longest memory, in bytes of UTF-8.
+pub const MEMORY_CONTENT_BYTES: usize = 64 * 1024;
+/// The longest memory key, in bytes.
+pub const MEMORY_KEY_BYTES: usize = 512;
+/// The longest namespace, in bytes, all parts together.
+pub const NAMESPACE_BYTES: usize = 512;
+/// Parts one namespace may have.
+pub const NAMESPACE_PARTS: usize = 16;
+/// The longest node type, in bytes.
+pub const NODE_TYPE_BYTES: usize = 64;
+/// Tags one memory may carry.
+pub const TAGS_MAX: usize = 64;
+/// The longest tag, domain, codebase or source, in bytes.
+pub const LABEL_BYTES: usize = 256;
+/// Domains one memory may belong to.
+pub const DOMAINS_MAX: usize = 64;
+/// The largest metadata object, in bytes of JSON.
+pub const METADATA_BYTES: usize = 32 * 1024;
+/// Memories one `remember_many` may carry.
+pub const REMEMBER_BATCH: usize = 500;
+/// Hits one recall may ask for.
+pub const RECALL_MAX: u32 = 200;
+/// Hits of a recall when the caller does not say.
+pub const RECALL_DEFAULT: u32 = 10;
+/// The longest recall text, in bytes of UTF-8.
+pub const RECALL_TEXT_BYTES: usize = 64 * 1024;
+/// Distinct words of a question that are searched for; the rarest are kept.
+pub const QUERY_TERMS: usize = 64;
+/// Rows the text branch scores at the most; the newest are kept beyond it.
+pub const TEXT_CANDIDATES: u32 = 1_000;
+/// A word in more than this share of a tenant's memories is common: it finds no candidates of
+/// its own while a rarer word of the question does.
+pub const COMMON_SHARE: f64 = 0.10;
+/// Below this many memories no word is common.
+pub const COMMON_FLOOR: u64 = 1_000;
+/// Each branch of a recall fetches this many times the limit …
+pub const OVERFETCH: u32 = 3;
+/// … and at least this many.
+pub const OVERFETCH_MIN: u32 = 50;
+/// The longest lexeme kept, in bytes; longer words are cut at a character boundary.
+pub const LEXEME_BYTES: usize = 256;
+/// Occurrences of one word that count in one memory (PostgreSQL keeps no more in a tsvector).
+pub const LEXEME_POSITIONS: usize = 255;
+/// The largest word position (PostgreSQL's own limit); later words keep it.
+pub const LEXEME_POSITION_MAX: u16 = 16_383;
+/// The largest embedding, in dimensions.
+pub const EMBEDDING_DIMENSIONS: usize = 16_000;
+/// Above this many dimensions an approximate index is not possible (pgvector, halfvec).
+pub const INDEXED_DIMENSIONS: usize = 4_000;
+/// The longest model name, in bytes.
+pub const MODEL_NAME_BYTES: usize = 256;
+
+/// The longest event stream name, in bytes.
+pub const STREAM_BYTES: usize = 512;
+/// The largest event payload, in bytes of JSON.
+pub const EVENT_BYTES: usize = 1024 * 1024;
+/// The least time between two `scope.rejected` events of one tenant.
+pub const SCOPE_REJECTED_EVERY: Duration = Duration::from_mins(1);
+/// Months for which event partitions are made ahead.
+pub const PARTITIONS_AHEAD: u32 = 3;
+
+/// Events one append may carry.
+pub const EVENT_BATCH: usize = 5_000;
+
+/// The longest lock key, in bytes.
+pub const LOCK_KEY_BYTES: usize = 512;
+/// The shortest lease.
+pub const LEASE_MIN: Duration = Duration::from_millis(10);
+/// The longest lease.
+pub const LEASE_MAX: Duration = Duration::from_hours(24);
+
+/// The first pause of a caller that waits for a key; it doubles …
+pub const LOCK_WAIT_PAUSE: Duration = Duration::from_millis(10);
+/// … up to this.
+pub const LOCK_WAIT_PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// The longest thread id or namespace of a thread, in bytes.
+pub const THREAD_BYTES: usize = 512;
+/// The longest checkpoint id, in bytes.
+pub const CHECKPOINT_ID_BYTES: usize = 256;
+/// Channels one checkpoint may change.
+pub const CHANNELS_MAX: usize = 1_000;
+/// The largest change of one checkpoint, in bytes.
+pub const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;
+
+/// The longest side of a turn, in bytes.
+pub const TURN_MESSAGE_BYTES: usize = 1024 * 1024;
+/// Artifact references one turn may carry.
+pub const TURN_ARTIFACTS: usize = 256;
+/// Tokens of a context when the session does not say.
+pub const TURN_BUDGET_TOKENS: u32 = 4_000;
+
+/// The longest subject or predicate, in bytes.
+pub const CLAIM_NAME_BYTES: usize = 512;
+/// The largest value of a claim, in bytes of JSON.
+pub const CLAIM_VALUE_BYTES: usize = 64 * 1024;
+/// Parents one claim may have.
+pub const CLAIM_PARENTS: usize = 64;
+
+/// The longest run id or repository, in bytes.
+pub const RUN_ID_BYTES: usize = 512;
+/// The largest state of a run, in bytes of JSON.
+pub const RUN_STATE_BYTES: usize = 1024 * 1024;
+
+/// The longest item id of a dead letter, in bytes.
+pub const ITEM_ID_BYTES: usize = 512;
+/// The largest dead letter, in bytes of JSON.
+pub const ITEM_BYTES: usize = 1024 * 1024;
+/// The longest error of an attempt, in bytes.
+pub const ERROR_BYTES: usize = 64 * 1024;
+/// The longest time a taken item may stay invisible.
+pub const VISIBILITY_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// Writes one step may carry.
+pub const STEP_WRITES: usize = 256;
+/// Guards one step may carry.
+pub const STEP_GUARDS: usize = 16;
+/// How long receipts are kept.
+pub const RECEIPTS_KEPT: Duration = Duration::from_hours(24 * 30);
+
+/// Connections of a pool.
+pub const POOL_MAX: u32 = 10;
+/// How long a caller waits for a connection.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one server is given to accept a connection, unless the connection string says.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this long unused a connection is closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// After this long a connection is replaced.
+pub const CONNECTION_LIFETIME: Duration = Duration::from_mins(30);
+/// The longest a statement may run.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Callers that may wait for a connection; one more is told `Unavailable`.
+pub const WAITING_MAX: u32 = 20_000;
+/// Connection failures in a row that open the circuit breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// How long an open breaker answers without trying.
+pub const BREAKER_OPEN: Duration = Duration::from_secs(5);
+/// Attempts at an idempotent operation, the first included.
+pub const RETRY_ATTEMPTS: usize = 4;
+/// The pause before the second attempt; it doubles, with jitter, …
+pub const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// … up to this.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A transaction as a whole may take this many statement timeouts.
+pub const TRANSACTION_STATEMENTS: u32 = 5;
+/// How long a migration waits for other users of a table before it tries again.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reader threads of an embedded store when the caller does not say.
+pub const READERS: usize = 4;
+/// The most reader threads of an embedded store.
+pub const READERS_MAX: usize = 64;
+/// Waiting writes that an embedded store merges into one commit at the most.
+pub const MERGED_WRITES: usize = 128;
+/// How long `doctor` checks an embedded file for damage.
+pub const INTEGRITY_CHECK: Duration = Duration::from_secs(10);
+/// How long a process waits while another one changes the schema.
+pub const MIGRATION_WAIT: Duration = Duration::from_mins(10);
+/// How long SQLite waits for another process's write.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least similarity of a hit that only a model without meaning found, unless the caller says:
+/// unrelated texts share letters up to about here.
+pub const LEXICAL_SIMILARITY_MIN: f32 = 0.3;
+
+/// Batches of one upkeep task that a process does in the background before the next task's turn.
+pub const UPKEEP_BATCHES: u64 = 100;
+/// How long a handle is open before its first upkeep.
+pub const UPKEEP_PAUSE: Duration = Duration::from_secs(2);
+/// How long closing waits for the upkeep batch under way.
+pub const UPKEEP_STOP: Duration = Duration::from_secs(5);
+/// A task with work waiting is overdue after this many of its intervals.
+pub const UPKEEP_OVERDUE: u32 = 20;
+/// The longest note of a task's failure, in bytes.
+pub const UPKEEP_ERROR_BYTES: usize = 1024;
+/// The difference between the database's clock and this machine's that is no cause for worry.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(2);
+
+/// Checks a name that must be there: non-blank, within its limit, no NUL.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the field and the limit.
+pub fn name(field: &'static str, text: &str, max: usize) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(Error::invalid(field, "is blank"));
+    }
+    label(field, text, max)
+}
+
+/// Checks a text that may be blank: within its limit, no NUL.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the field and the limit.
+pub fn label(field: &'static str, text: &str, max: usize) -> Result<()> {
+    if text.len() > max {
+        return Err(Error::invalid(field, format!("is {} bytes; the limit is {max}", text.len())));
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid(field, "holds a NUL character"));
+    }
+    Ok(())
+}
+
+/// Checks how many there are of something.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the field and the limit.
+pub fn count(field: &'static str, found: usize, max: usize) -> Result<()> {
+    if found > max {
+        return Err(Error::invalid(field, format!("has {found} entries; the limit is {max}")));
+    }
+    Ok(())
+}
+
+/// Checks a JSON value that will be queried: within its limit, no NUL anywhere in it.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the field and the limit.
+pub fn json(field: &'static str, value: &serde_json::Value, max: usize) -> Result<()> {
+    let size = value.to_string().len();
+    if size > max {
+        return Err(Error::invalid(field, format!("is {size} bytes of JSON; the limit is {max}")));
+    }
+    if holds_nul(value) {
+        return Err(Error::invalid(field, "holds a NUL character"));
+    }
+    Ok(())
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(items) => items.iter().any(holds_nul),
+        serde_json::Value::Object(map) => {
+            map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
+        _ => false,
+    }
+}

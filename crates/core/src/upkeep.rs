@@ -1,0 +1,140 @@
+//! Upkeep: work that nobody waits for. One registry of tasks, one runner (in `mnemon`); the
+//! store keeps who runs what, under fenced leases, and does the database's part.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::ids::Fence;
+
+/// A task of the database's part of upkeep.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Task {
+    /// Folds what writes noted about words into the counts that BM25 reads.
+    TextCounts,
+    /// Removes memories whose time is over, in batches.
+    ExpiredMemories,
+    /// Makes event partitions ahead of time.
+    EventPartitions,
+    /// Removes receipts of steps older than [`crate::limits::RECEIPTS_KEPT`], in batches.
+    Receipts,
+}
+
+impl Task {
+    /// Every task, in the order a full run takes.
+    pub const ALL: [Self; 4] =
+        [Self::TextCounts, Self::ExpiredMemories, Self::EventPartitions, Self::Receipts];
+
+    /// The task's name: `text-counts`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TextCounts => "text-counts",
+            Self::ExpiredMemories => "expired-memories",
+            Self::EventPartitions => "event-partitions",
+            Self::Receipts => "receipts",
+        }
+    }
+
+    /// How often it is due.
+    pub const fn interval(self) -> Duration {
+        match self {
+            Self::TextCounts => Duration::from_secs(5),
+            Self::ExpiredMemories => Duration::from_mins(1),
+            Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
+        }
+    }
+
+    /// Rows one batch handles: a batch is one transaction.
+    pub const fn batch(self) -> u32 {
+        match self {
+            Self::TextCounts | Self::Receipts => 2_000,
+            Self::ExpiredMemories => 500,
+            Self::EventPartitions => 1,
+        }
+    }
+
+    /// How long a process holds the task without a sign of life.
+    pub const fn lease(self) -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+/// A process's right to run a task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskLease {
+    /// Which task.
+    pub task: Task,
+    /// Larger for every new holder.
+    pub fence: Fence,
+    /// When it ends unless a batch renews it.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What one batch did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Batch {
+    /// Rows handled.
+    pub rows: u64,
+    /// Whether more is waiting.
+    pub more: bool,
+}
+
+/// How a task stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskStatus {
+    /// The task's name.
+    pub name: String,
+    /// Who holds it now.
+    pub holder: Option<String>,
+    /// When it last finished.
+    pub last_run: Option<DateTime<Utc>>,
+    /// Runs that failed in a row.
+    pub errors: u32,
+    /// The last failure.
+    pub last_error: Option<String>,
+    /// Rows waiting, as far as the store knows.
+    pub lag: u64,
+}
+
+/// The database's side of upkeep.
+///
+/// # Contract
+///
+/// - A task is held by one process at a time; a takeover gets a larger fence, and a batch under
+///   an older fence is refused with [`crate::Error::Fenced`], its work rolled back.
+/// - A batch is one transaction and renews the lease; a killed run resumes where it stopped.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Takes a task if it is due (or `force`) and nobody holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Unavailable`] and [`crate::Error::Backend`] only.
+    async fn claim(&self, task: Task, holder: &str, force: bool) -> Result<Option<TaskLease>>;
+
+    /// Does one batch under a lease.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Fenced`] when a newer holder exists; nothing was written.
+    async fn batch(&self, lease: &TaskLease) -> Result<Batch>;
+
+    /// Gives a task back and notes how it went.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Fenced`] when a newer holder exists.
+    async fn finish(&self, lease: &TaskLease, failure: Option<&str>) -> Result<()>;
+
+    /// How every task stands.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Unavailable`] and [`crate::Error::Backend`] only.
+    async fn status(&self) -> Result<Vec<TaskStatus>>;
+}

@@ -1,0 +1,190 @@
+//! Properties of the pure decisions, over random input.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use mnemon_core::claims::adjudicate::{Rules, next_time};
+use mnemon_core::claims::fold::{Recorded, fold};
+use mnemon_core::claims::{
+    Cardinality, Claim, ClaimId, Criticality, Disposition, External, Line, Provenance, ValidTime,
+};
+use mnemon_core::locks::{Held, Verdict, decide};
+use mnemon_core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
+use mnemon_core::memories::fuse::{Fusion, fuse};
+use mnemon_core::memories::text::{Question, analyze};
+use mnemon_core::{Cursor, Fence, limits};
+use proptest::prelude::*;
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).expect("a time in range")
+}
+
+fn branch() -> impl Strategy<Value = Vec<(u8, f64)>> {
+    proptest::collection::btree_map(0_u8..60, 0.01_f64..10.0, 0..40).prop_map(|scores| {
+        let mut branch: Vec<(u8, f64)> = scores.into_iter().collect();
+        branch.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
+        branch
+    })
+}
+
+fn fusion() -> impl Strategy<Value = Fusion> {
+    prop_oneof![
+        (0.0_f64..=1.0).prop_map(|text| Fusion::Blend { text }),
+        (1.0_f64..100.0).prop_map(|k| Fusion::Rrf { k }),
+        Just(Fusion::TextFirst),
+    ]
+}
+
+fn recorded(id: u128) -> impl Strategy<Value = Recorded> {
+    (0_u8..3, 0_i64..50, proptest::option::of(0_i64..40), 1_i64..20, any::<bool>()).prop_map(
+        move |(value, recorded_at, start, length, trusted)| Recorded {
+            claim: Claim {
+                id: ClaimId(uuid::Uuid::from_u128(id)),
+                line: Line { subject: "s".into(), predicate: "p".into() },
+                value: value.into(),
+                cardinality: Cardinality::Functional,
+                provenance: Provenance::External(External::UserAsserted),
+                valid_time: ValidTime {
+                    start: start.map(at),
+                    end: start.map(|start| at(start + length)),
+                    valid_time_confidence: if trusted { 1.0 } else { 0.3 },
+                    ..ValidTime::default()
+                },
+                value_confidence: 1.0,
+                criticality: Criticality::Medium,
+                derivation_depth: 0,
+                recorded_at: at(recorded_at),
+            },
+            disposition: Disposition::CommittedCheap,
+            bounds: Vec::new(),
+        },
+    )
+}
+
+fn line() -> impl Strategy<Value = Vec<Recorded>> {
+    (0_usize..8).prop_flat_map(|n| (0..n).map(|id| recorded(id as u128)).collect::<Vec<_>>())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_analyzed_within_its_limits(text in "\\PC{0,400}", tag in "\\PC{0,40}") {
+        let document = analyze(&text, "fact", &[tag]);
+
+        for (lexeme, occurrences) in &document.lexemes {
+            prop_assert!(!lexeme.is_empty() && lexeme.len() <= limits::LEXEME_BYTES);
+            prop_assert!(!occurrences.is_empty());
+            prop_assert!(occurrences.iter().all(|at| at.position >= 1));
+        }
+    }
+
+    #[test]
+    fn a_question_finds_the_words_of_the_text_it_quotes(words in proptest::collection::vec("[b-df-hj-np-tv-z]{3,8}", 1..6)) {
+        let text = words.join(" ");
+        let document = analyze(&text, "fact", &[]);
+
+        for term in Question::parse(&text).terms {
+            prop_assert!(document.lexemes.contains_key(&term), "{term}");
+        }
+    }
+
+    #[test]
+    fn any_question_parses(text in "\\PC{0,400}") {
+        let question = Question::parse(&text);
+
+        let distinct: BTreeSet<&String> = question.terms.iter().collect();
+        prop_assert_eq!(distinct.len(), question.terms.len());
+    }
+
+    #[test]
+    fn fusion_neither_loses_nor_doubles_a_hit(text in branch(), vector in branch(), fusion in fusion()) {
+        let fused = fuse(fusion, &text, &vector, 1_000);
+
+        let all: BTreeSet<u8> = text.iter().chain(&vector).map(|(key, _)| *key).collect();
+        let found: BTreeSet<u8> = fused.iter().map(|hit| hit.key).collect();
+        prop_assert_eq!(fused.len(), all.len());
+        prop_assert_eq!(found, all);
+        prop_assert!(fused.windows(2).all(|pair| pair[0].score >= pair[1].score));
+    }
+
+    #[test]
+    fn a_smaller_limit_is_a_prefix(text in branch(), vector in branch(), fusion in fusion(), limit in 0_usize..20) {
+        let all = fuse(fusion, &text, &vector, 1_000);
+
+        prop_assert_eq!(&fuse(fusion, &text, &vector, limit)[..], &all[..limit.min(all.len())]);
+    }
+
+    #[test]
+    fn scores_are_finite_and_ordered(counts in proptest::collection::vec((0.0_f64..50.0, 0_u32..500), 0..30), documents in 0_u64..10_000, words in 0_u64..1_000_000) {
+        let candidates: Vec<Candidate<usize>> = counts
+            .iter()
+            .enumerate()
+            .map(|(key, (count, words))| Candidate { key, words: *words, counts: [("x".to_owned(), *count)].into() })
+            .collect();
+        let terms = [QueryTerm { lexeme: "x".into(), documents: counts.len() as u64 }];
+
+        let ranked = rank(&candidates, &terms, &Corpus { documents, words }, 1_000);
+
+        prop_assert!(ranked.iter().all(|(_, score)| score.is_finite() && *score > 0.0));
+        prop_assert!(ranked.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+    }
+
+    #[test]
+    fn a_cursor_survives_its_journey(parts in proptest::collection::vec("[a-z0-9-]{1,12}", 2..=2)) {
+        let cursor = Cursor::of("list", &[&parts[0], &parts[1]]);
+        let back: Cursor = cursor.to_string().parse().unwrap();
+
+        prop_assert_eq!(back.parts::<2>("list").unwrap(), [parts[0].as_str(), parts[1].as_str()]);
+    }
+
+    #[test]
+    fn the_order_of_arrival_does_not_change_a_belief(line in line(), seed in any::<u64>(), valid_at in 0_i64..70) {
+        let belief = fold(&line, None, at(valid_at), Rules::default());
+        let mut shuffled = line;
+        let mut state = seed;
+        for i in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            shuffled.swap(i, usize::try_from(state >> 33).unwrap() % (i + 1));
+        }
+
+        prop_assert_eq!(fold(&shuffled, None, at(valid_at), Rules::default()), belief);
+    }
+
+    #[test]
+    fn two_values_about_one_time_are_never_resolved(line in line(), valid_at in 0_i64..70) {
+        let rules = Rules::default();
+        let belief = fold(&line, None, at(valid_at), rules);
+        let holding: BTreeSet<String> = line
+            .iter()
+            .filter(|r| {
+                let window = r.claim.valid_time;
+                !window.is_trusted(rules.valid_time_confidence_threshold) || window.contains(at(valid_at))
+            })
+            .map(|r| r.claim.value.to_string())
+            .collect();
+
+        prop_assert_eq!(belief.primary.is_some(), holding.len() == 1);
+        prop_assert_eq!(belief.alternatives.len() > 1, holding.len() > 1);
+    }
+
+    #[test]
+    fn transaction_time_strictly_increases(last in 0_i64..100, now in 0_i64..100) {
+        prop_assert!(next_time(Some(at(last)), at(now)) > at(last));
+    }
+
+    #[test]
+    fn a_fence_never_shrinks_and_a_new_holder_has_a_larger_one(held in proptest::option::of("[ab]"), fence in 1_i64..1_000, until in 0_i64..100, now in 0_i64..100) {
+        let current = Held { holder: held.clone(), fence: Fence(fence), expires_at: at(until) };
+
+        match decide(Some(&current), "a", at(now)) {
+            Verdict::Grant(new) => prop_assert!(new > current.fence),
+            Verdict::Renew(same) => {
+                prop_assert_eq!(same, current.fence);
+                prop_assert_eq!(held.as_deref(), Some("a"));
+            }
+            Verdict::Refuse { until } => {
+                prop_assert!(until > at(now));
+                prop_assert_eq!(held.as_deref(), Some("b"));
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Opening: from a configuration to a handle, naming what stands in the way.
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+mod left_out;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use mnemon_core::migrations::{MigrateMode, Migrations};
+use mnemon_core::store::Backend;
+use mnemon_core::{Error, Result, Store};
+
+use crate::config::{Config, SecretUrl};
+use crate::embed::{Embedder, ModelChoice};
+use crate::engine::Mnemon;
+use crate::location;
+#[cfg(not(feature = "postgres"))]
+use left_out::postgres;
+#[cfg(not(feature = "sqlite"))]
+use left_out::sqlite;
+
+/// What a handle is opened with; see [`Mnemon::builder`].
+///
+/// ```
+/// # async fn example() -> mnemon::Result<()> {
+/// use mnemon::Mnemon;
+///
+/// let db = Mnemon::builder("sqlite::memory:")
+///     .with(|config| config.pool.max_connections = 4)
+///     .background_upkeep(false)
+///     .open()
+///     .await?;
+/// db.close().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Builder {
+    config: Config,
+    embedder: Option<Arc<dyn Embedder>>,
+    #[cfg(feature = "sqlite")]
+    clock: Option<mnemon_sqlite::Clock>,
+    #[cfg(feature = "postgres")]
+    pool: Option<mnemon_postgres::PgPool>,
+}
+
+impl From<Config> for Builder {
+    fn from(config: Config) -> Self {
+        Self {
+            config,
+            embedder: None,
+            #[cfg(feature = "sqlite")]
+            clock: None,
+            #[cfg(feature = "postgres")]
+            pool: None,
+        }
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(url: String) -> Self {
+        let mut config = Config::default();
+        config.store.url = Some(SecretUrl::new(url));
+        Self::from(config)
+    }
+
+    /// Changes any setting; the names are those of the configuration file.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// What opening does about an old schema.
+    #[must_use]
+    pub fn migrate(self, mode: MigrateMode) -> Self {
+        self.with(|config| config.migrate.mode = mode)
+    }
+
+    /// The model by name: `lexical`, `local:DIR`, `openai:MODEL[@BASE_URL]`.
+    #[must_use]
+    pub fn model(self, model: impl Into<String>) -> Self {
+        self.with(|config| config.embedder.model = model.into())
+    }
+
+    /// An embedder of one's own, instead of a model by name.
+    #[must_use]
+    pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.embedder = Some(embedder);
+        self
+    }
+
+    /// Whether the handle does upkeep in the background; it does unless told otherwise.
+    #[must_use]
+    pub fn background_upkeep(self, enabled: bool) -> Self {
+        self.with(|config| config.upkeep.enabled = enabled)
+    }
+
+    /// The clock of an embedded store, for tests that move it. PostgreSQL has its own.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn clock(mut self, clock: mnemon_sqlite::Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// PostgreSQL over a pool of the caller's, which stays the caller's to close.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn pool(mut self, pool: mnemon_postgres::PgPool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// Opens the database, brings its schema up to date or refuses it, registers the model, and
+    /// starts upkeep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mnemon::open`].
+    pub async fn open(self) -> Result<Mnemon> {
+        let Self { config, embedder, .. } = &self;
+        // The model first: it needs no connection, so its mistakes are cheap.
+        let embedder = match embedder {
+            Some(embedder) => Arc::clone(embedder),
+            None => config.embedder.model.parse::<ModelChoice>()?.load()?,
+        };
+        embedder.signature().check()?;
+        let mut notices = Vec::new();
+        let (store, place) = self.store(&mut notices).await?;
+        match register(store.as_ref(), embedder).await {
+            Ok(Registered { embedder, notice }) => {
+                notices.extend(notice);
+                Ok(Mnemon::assemble(store, embedder, &self.config, place, notices))
+            }
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn store(&self, notices: &mut Vec<String>) -> Result<(Arc<dyn Store>, String)> {
+        #[cfg(feature = "postgres")]
+        if let Some(pool) = &self.pool {
+            let store = postgres::from_pool(pool.clone()).await?;
+            return Ok((store, "a pool of the host's".to_owned()));
+        }
+        let url = self.config.url()?;
+        let store = match location::backend_of(url.reveal())? {
+            Backend::Sqlite => sqlite::open(self, &url, notices).await?,
+            _ => postgres::open(&self.config, &url).await?,
+        };
+        Ok((store, url.to_string()))
+    }
+}
+
+/// Opens the schema's history beside the store, which refuses a schema that needs it.
+///
+/// # Errors
+///
+/// As [`Mnemon::open`], but an old schema is no error here.
+pub async fn migrations(config: &Config) -> Result<Box<dyn Migrations>> {
+    let url = config.url()?;
+    match location::backend_of(url.reveal())? {
+        Backend::Sqlite => sqlite::migrations(config, &url),
+        _ => postgres::migrations(config, &url).await,
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+struct Registered {
+    embedder: Option<Arc<dyn Embedder>>,
+    notice: Option<String>,
+}
+
+/// Registers the embedder's model. A database that takes no vectors is used for text only, and
+/// that is said.
+async fn register(store: &dyn Store, embedder: Arc<dyn Embedder>) -> Result<Registered> {
+    match store.memories().register_model(embedder.signature()).await {
+        Ok(()) => Ok(Registered { embedder: Some(embedder), notice: None }),
+        Err(Error::Setup { problem, fix }) => {
+            tracing::warn!(problem, fix, "no vectors here: recall is by words only");
+            let notice = format!("recall is by words only: {problem}; {fix}");
+            Ok(Registered { embedder: None, notice: Some(notice) })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,159 @@
+//! Embedders: what turns text into vectors.
+//!
+//! An embedder is chosen by `[embedder] model`, by `--model`, or given in code. A database is
+//! registered for one embedder's [`ModelSignature`]; opening it with another one is
+//! [`Error::ModelMismatch`].
+
+mod lexical;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mnemon_core::memories::ModelSignature;
+use mnemon_core::{Error, Result};
+
+pub use lexical::Lexical;
+
+/// Turns text into vectors. Calls happen outside every database connection.
+///
+/// # Contract
+///
+/// - Equal text gives an equal vector, wherever and whenever.
+/// - Vectors have the signature's dimension, are finite and not zero.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// Which model this is.
+    fn signature(&self) -> &ModelSignature;
+
+    /// The vector of a text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when the model cannot be reached now; [`Error::Setup`] when it
+    /// cannot be used as it is set up.
+    async fn embed(&self, text: &str) -> Result<Vec<f32>>;
+
+    /// The vectors of several texts, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedder::embed`]; all or none.
+    async fn embed_batch(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for text in texts {
+            vectors.push(self.embed(text).await?);
+        }
+        Ok(vectors)
+    }
+}
+
+/// A model by name, as `[embedder] model` and `--model` say it.
+///
+/// ```
+/// use mnemon::embed::ModelChoice;
+///
+/// assert_eq!("lexical".parse::<ModelChoice>()?, ModelChoice::Lexical);
+/// assert!("psychic".parse::<ModelChoice>().is_err());
+/// # Ok::<(), mnemon::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ModelChoice {
+    /// `lexical`: hashed n-grams, nothing to install, no meaning.
+    Lexical,
+    /// `local:DIR`: a folder with a model's weights.
+    Local(PathBuf),
+    /// `openai:MODEL[@BASE_URL]`: a server with OpenAI's embeddings interface.
+    OpenAi {
+        /// The model's name.
+        model: String,
+        /// Where the server is; absent: OpenAI's.
+        base_url: Option<String>,
+    },
+}
+
+const KNOWN: &str = "known are lexical, local:DIR and openai:MODEL[@BASE_URL]";
+
+impl FromStr for ModelChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |reason: String| Err(Error::invalid("embedder.model", reason));
+        let (kind, rest) = text.split_once(':').map_or((text, None), |(k, r)| (k, Some(r)));
+        let rest = rest.filter(|rest| !rest.trim().is_empty());
+        match (kind, rest) {
+            ("lexical", None) if text == "lexical" => Ok(Self::Lexical),
+            ("local", Some(folder)) => Ok(Self::Local(folder.into())),
+            ("openai", Some(rest)) => {
+                let (model, base_url) =
+                    rest.split_once('@').map_or((rest, None), |(model, url)| (model, Some(url)));
+                if model.is_empty() || base_url == Some("") {
+                    return refuse(format!("has a blank part; {KNOWN}"));
+                }
+                let base_url = base_url.map(str::to_owned);
+                Ok(Self::OpenAi { model: model.to_owned(), base_url })
+            }
+            ("local", None) => refuse(format!("names no folder; {KNOWN}")),
+            ("openai", None) => refuse(format!("names no model; {KNOWN}")),
+            _ => refuse(format!("is {kind:?}, which is no model; {KNOWN}")),
+        }
+    }
+}
+
+impl ModelChoice {
+    /// Loads the model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setup`] for a model this version cannot run.
+    pub fn load(&self) -> Result<Arc<dyn Embedder>> {
+        let later = |kind: &str| {
+            Err(Error::setup(
+                format!("this version of Mnemon cannot run {kind} models yet"),
+                "use lexical, or give an Embedder of your own in code",
+            ))
+        };
+        match self {
+            Self::Lexical => Ok(Arc::new(Lexical::new())),
+            Self::Local(_) => later("local"),
+            Self::OpenAi { .. } => later("openai"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_of_models_is_read() {
+        let openai = |model: &str, base_url: Option<&str>| ModelChoice::OpenAi {
+            model: model.into(),
+            base_url: base_url.map(Into::into),
+        };
+        for (text, choice) in [
+            ("lexical", ModelChoice::Lexical),
+            ("local:/models/minilm", ModelChoice::Local("/models/minilm".into())),
+            ("openai:small", openai("small", None)),
+            ("openai:small@http://localhost:1/v1", openai("small", Some("http://localhost:1/v1"))),
+        ] {
+            assert_eq!(text.parse::<ModelChoice>().unwrap(), choice);
+        }
+    }
+
+    #[test]
+    fn an_unknown_model_is_refused_with_the_known_ones() {
+        for text in ["", "psychic", "lexical:", "local", "local:", "openai:", "openai:m@"] {
+            let message = text.parse::<ModelChoice>().unwrap_err().to_string();
+            assert!(message.contains("known are lexical, local:DIR"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_model_of_a_later_version_is_a_matter_of_setup() {
+        let error = ModelChoice::Local("x".into()).load().err().unwrap();
+
+        assert_eq!(error.code(), "setup");
+    }
+}

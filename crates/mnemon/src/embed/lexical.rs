@@ -1,0 +1,149 @@
+//! The embedder that needs nothing: hashed words and letter n-grams. Deterministic on every
+//! machine, and not semantic: "car" is as far from "automobile" as from "banana".
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use mnemon_core::Result;
+use mnemon_core::memories::ModelSignature;
+
+use super::Embedder;
+
+/// Dimensions of its vectors.
+const DIMENSION: usize = 256;
+/// What determines the vectors; a change of the code below changes this line, and with it the
+/// signature.
+const RECIPE: &str = "lexical-256/1: lower-cased words of letters and digits at 1, letter 3- to \
+                      5-grams of ^word$ at 0.5, sqrt(count), FNV-1a to sign and place, L2";
+/// The weight of a whole word beside those of its n-grams.
+const WORD: f32 = 1.0;
+/// The weight of an n-gram of letters.
+const GRAM: f32 = 0.5;
+/// Lengths of n-grams.
+const GRAMS: std::ops::RangeInclusive<usize> = 3..=5;
+
+/// The `lexical` model.
+#[derive(Debug)]
+pub struct Lexical {
+    signature: ModelSignature,
+}
+
+impl Lexical {
+    /// The model; it has no state.
+    pub fn new() -> Self {
+        Self {
+            signature: ModelSignature {
+                name: "lexical-256".to_owned(),
+                dimension: u32::try_from(DIMENSION).expect("a small constant"),
+                hash: blake3::hash(RECIPE.as_bytes()).to_hex().to_string(),
+                semantic: false,
+            },
+        }
+    }
+}
+
+impl Default for Lexical {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Embedder for Lexical {
+    fn signature(&self) -> &ModelSignature {
+        &self.signature
+    }
+
+    async fn embed(&self, text: &str) -> Result<Vec<f32>> {
+        Ok(vector(text))
+    }
+}
+
+/// The vector of a text: its features hashed to a sign and one of the dimensions.
+fn vector(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.0_f32; DIMENSION];
+    for (feature, (weight, count)) in features(text) {
+        let place = usize::try_from(feature % DIMENSION as u64).expect("below the dimension");
+        let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
+        vector[place] += sign * weight * count.sqrt();
+    }
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    // Nothing to hash, or features that cancel out: a fixed direction, since the zero vector is
+    // similar to nothing and no database takes it.
+    if norm <= f32::EPSILON {
+        vector.fill(0.0);
+        vector[0] = 1.0;
+        return vector;
+    }
+    for x in &mut vector {
+        *x /= norm;
+    }
+    vector
+}
+
+/// Every feature's hash with its weight and how often it occurs, in a fixed order, so that the
+/// sums round alike everywhere (and no logarithm: only the square root is exact by standard).
+fn features(text: &str) -> BTreeMap<u64, (f32, f32)> {
+    let mut features: BTreeMap<u64, (f32, f32)> = BTreeMap::new();
+    let mut note = |hash: u64, weight: f32| {
+        features.entry(hash).or_insert((weight, 0.0)).1 += 1.0;
+    };
+    let lower = text.to_lowercase();
+    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        note(fnv('w', word.chars()), WORD);
+        let letters: Vec<char> =
+            std::iter::once('^').chain(word.chars()).chain(std::iter::once('$')).collect();
+        for length in GRAMS {
+            for gram in letters.windows(length) {
+                note(fnv('g', gram.iter().copied()), GRAM);
+            }
+        }
+    }
+    features
+}
+
+/// FNV-1a, 64 bits, over a kind and the UTF-8 of some letters.
+fn fnv(kind: char, letters: impl Iterator<Item = char>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut buffer = [0; 4];
+    for letter in std::iter::once(kind).chain(letters) {
+        for byte in letter.encode_utf8(&mut buffer).bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use mnemon_core::memories::vector::{check, cosine};
+
+    use super::*;
+
+    #[test]
+    fn the_vectors_are_the_same_everywhere() {
+        let digest = |text| {
+            let bytes: Vec<u8> = vector(text).iter().flat_map(|x| x.to_le_bytes()).collect();
+            blake3::hash(&bytes).to_hex()[..16].to_owned()
+        };
+
+        assert_eq!(digest("The launch is on 3 May"), "0dde7b3fa8526482");
+        assert_eq!(digest("Ἀγαπῶ σε, 東京"), "59d1bcd4419eeaa4");
+    }
+
+    #[test]
+    fn every_text_has_a_usable_vector() {
+        for text in ["", "   ", "?!", "\u{1f600}", "a", "東京", &"x".repeat(100_000)] {
+            check("embedding", &vector(text)).unwrap();
+            assert_eq!(vector(text).len(), DIMENSION);
+        }
+    }
+
+    #[test]
+    fn shared_words_and_word_stems_bring_texts_closer() {
+        let near = cosine(&vector("launching the rockets"), &vector("a rocket launch"));
+        let far = cosine(&vector("launching the rockets"), &vector("my cat sleeps all day"));
+
+        assert!(near > far + 0.2, "{near} {far}");
+    }
+}

@@ -1,0 +1,302 @@
+//! The handle: an open store, its embedder, its upkeep, and the watch over refused scopes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::Utc;
+use mnemon_core::memories::ModelSignature;
+use mnemon_core::store::{Backend, Finding, StoreHealth};
+use mnemon_core::upkeep::TaskStatus;
+use mnemon_core::{Error, Result, Scope, Store, limits};
+
+use crate::builder::Builder;
+use crate::checkpoints::Checkpoints;
+use crate::claims::Claims;
+use crate::config::Config;
+use crate::dead_letters::DeadLetters;
+use crate::embed::Embedder;
+use crate::events::Events;
+use crate::locks::Locks;
+use crate::memories::Memories;
+use crate::rejections::Rejections;
+use crate::turns::Turns;
+use crate::upkeep::{self, Background, UpkeepOptions, UpkeepReport};
+use crate::workflows::Workflows;
+
+/// An open Mnemon: cheap to clone, shared by every task of a process.
+///
+/// Dropping the last clone stops its upkeep and lets the store go; [`Mnemon::close`] does so in
+/// order and waits.
+#[derive(Clone)]
+pub struct Mnemon {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) rejections: Rejections,
+    place: String,
+    notices: Vec<String>,
+    background: Background,
+    closed: AtomicBool,
+}
+
+impl Mnemon {
+    /// Opens a database by its URL with every other setting at its default: no file and no
+    /// environment variable is read ([`Mnemon::from_config`] with [`Config::load`] does).
+    ///
+    /// | URL | database |
+    /// |---|---|
+    /// | `sqlite://notes.db`, `sqlite:///var/lib/notes.db` | one file; made when it is not there |
+    /// | `sqlite::memory:` | a private temporary file, gone on close |
+    /// | `postgres://…`, `postgresql://…`, `host=… dbname=…` | a PostgreSQL database |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a URL of no known form; [`Error::Setup`] for a database this build
+    /// leaves out, a schema this binary cannot use, a role that lacks a right;
+    /// [`Error::Unavailable`] for a server that does not answer; [`Error::ModelMismatch`] for a
+    /// database registered with another model; [`Error::Corrupt`] for a damaged file.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::builder(url).open().await
+    }
+
+    /// Starts opening a database with settings of one's own.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::new(url.into())
+    }
+
+    /// Opens what a configuration says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mnemon::open`].
+    pub async fn from_config(config: Config) -> Result<Self> {
+        Builder::from(config).open().await
+    }
+
+    /// Opens PostgreSQL over a pool of the caller's, which stays the caller's to close.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mnemon::open`].
+    #[cfg(feature = "postgres")]
+    pub async fn from_pool(pool: mnemon_postgres::PgPool) -> Result<Self> {
+        Builder::from(Config::default()).pool(pool).open().await
+    }
+
+    pub(crate) fn assemble(
+        store: Arc<dyn Store>,
+        embedder: Option<Arc<dyn Embedder>>,
+        config: &Config,
+        place: String,
+        notices: Vec<String>,
+    ) -> Self {
+        let background = Background::start(&store, &config.upkeep);
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                embedder,
+                rejections: Rejections::default(),
+                place,
+                notices,
+                background,
+                closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Free-text memories.
+    pub fn memories(&self) -> Memories<'_> {
+        Memories { inner: &self.inner }
+    }
+
+    /// The event log.
+    pub fn events(&self) -> Events<'_> {
+        Events { inner: &self.inner }
+    }
+
+    /// Leases with fences.
+    pub fn locks(&self) -> Locks<'_> {
+        Locks { inner: &self.inner }
+    }
+
+    /// Versioned thread state.
+    pub fn checkpoints(&self) -> Checkpoints<'_> {
+        Checkpoints { inner: &self.inner }
+    }
+
+    /// What was said.
+    pub fn turns(&self) -> Turns<'_> {
+        Turns { inner: &self.inner }
+    }
+
+    /// What is believed.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims { inner: &self.inner }
+    }
+
+    /// Workflow runs.
+    pub fn workflows(&self) -> Workflows<'_> {
+        Workflows { inner: &self.inner }
+    }
+
+    /// What failed.
+    pub fn dead_letters(&self) -> DeadLetters<'_> {
+        DeadLetters { inner: &self.inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> Backend {
+        self.inner.store.backend()
+    }
+
+    /// Where the data is, without secrets.
+    pub fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    /// The scope of whoever does not say: tenant `local` in an embedded store, none on a server.
+    pub fn default_scope(&self) -> Option<Scope> {
+        (self.backend() == Backend::Sqlite).then(Scope::local)
+    }
+
+    /// The model text is embedded with; `None` when this database holds text only.
+    pub fn model(&self) -> Option<&ModelSignature> {
+        self.inner.embedder.as_ref().map(|embedder| embedder.signature())
+    }
+
+    /// What opening has to tell a person, one sentence each: where the data is when nobody said,
+    /// what this database cannot do.
+    pub fn notices(&self) -> &[String] {
+        &self.inner.notices
+    }
+
+    /// The store below, for what this handle does not offer. It takes no part in embedding, nor
+    /// in the watch over refused scopes.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// Asks the database whether it answers, and how fast.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when it does not; [`Error::Closed`].
+    pub async fn health(&self) -> Result<StoreHealth> {
+        self.inner.ready()?;
+        self.inner.store.health().await
+    }
+
+    /// Looks the installation over: one finding per check, each bad one with its fix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when the database does not answer; [`Error::Closed`].
+    pub async fn doctor(&self) -> Result<Vec<Finding>> {
+        self.inner.ready()?;
+        let mut findings = vec![Finding::ok("mnemon", crate::VERSION)];
+        findings.extend(self.inner.store.doctor().await?);
+        let status = self.inner.store.upkeep().status().await?;
+        let ours = [self.clock().await?, self.embedder_finding()];
+        for finding in ours.into_iter().chain(upkeep::findings(&status, Utc::now())) {
+            // The store knows more of what it looked at itself.
+            if !findings.iter().any(|other| other.check == finding.check) {
+                findings.push(finding);
+            }
+        }
+        Ok(findings)
+    }
+
+    async fn clock(&self) -> Result<Finding> {
+        let health = self.inner.store.health().await?;
+        let skew = (health.now - Utc::now()).abs().to_std().unwrap_or_default();
+        let message = format!("differs from this machine's by {} ms", skew.as_millis());
+        Ok(if skew <= limits::CLOCK_SKEW {
+            Finding::ok("clock", message)
+        } else {
+            Finding::warning("clock", message, "set both clocks by NTP")
+        })
+    }
+
+    fn embedder_finding(&self) -> Finding {
+        match self.model() {
+            Some(model) if model.semantic => Finding::ok("embedder", model.name.clone()),
+            Some(model) => Finding::ok(
+                "embedder",
+                format!("{}: keyword search, until a model is set", model.name),
+            ),
+            None => Finding::warning(
+                "embedder",
+                "recall is by words only: this database takes no vectors",
+                "install pgvector (CREATE EXTENSION vector) and open again",
+            ),
+        }
+    }
+
+    /// Runs the due upkeep tasks once, to their end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when the database does not answer; [`Error::Closed`]. A task that
+    /// fails does not stop the others: its report says so.
+    pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
+        self.inner.ready()?;
+        upkeep::run(self.inner.store.as_ref(), options).await
+    }
+
+    /// How every upkeep task stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mnemon::upkeep`].
+    pub async fn upkeep_status(&self) -> Result<Vec<TaskStatus>> {
+        self.inner.ready()?;
+        self.inner.store.upkeep().status().await
+    }
+
+    /// Refuses new calls at once with [`Error::Closed`], lets running ones end, stops upkeep and
+    /// releases every connection. Closing again does nothing.
+    pub async fn close(&self) {
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.inner.background.stop().await;
+        self.inner.store.close().await;
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+impl Mnemon {
+    /// What every facade call ends with, for tests of the watch itself.
+    pub(crate) async fn watched<T>(&self, scope: &Scope, outcome: Result<T>) -> Result<T> {
+        self.inner.watched(scope, outcome).await
+    }
+}
+
+impl fmt::Debug for Mnemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mnemon").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Answers [`Error::Closed`] once the handle is closed, before anything else is done.
+    pub(crate) fn ready(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Passes an outcome on, taking note of a refused scope.
+    pub(crate) async fn watched<T>(&self, scope: &Scope, outcome: Result<T>) -> Result<T> {
+        if let Err(Error::ScopeRequired { facet, missing }) = &outcome {
+            self.rejections.note(self.store.as_ref(), scope, *facet, missing).await;
+        }
+        outcome
+    }
+}

@@ -1,0 +1,208 @@
+//! The memories of an open Mnemon: text is embedded here, outside any connection, and refused
+//! scopes are noted.
+
+use mnemon_core::memories::{
+    Hit, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
+};
+use mnemon_core::{Error, Facet, MemoryId, Page, Paged, Result, Scope, limits};
+
+use crate::embed::Embedder;
+use crate::engine::Inner;
+
+/// The memories of an open Mnemon; see [`crate::Mnemon::memories`].
+///
+/// What is visible to whom, and what counts as the same memory, is the contract of
+/// [`mnemon_core::memories::Memories`].
+#[derive(Clone, Copy)]
+pub struct Memories<'a> {
+    pub(crate) inner: &'a Inner,
+}
+
+impl Memories<'_> {
+    /// Writes one memory, or finds the equal one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a field over its limit, a private memory without a user, an
+    /// unusable vector; [`Error::AlreadyExists`] when `key` is taken by other content;
+    /// [`Error::ScopeRequired`]; an embedder's own.
+    pub async fn remember(self, scope: &Scope, memory: NewMemory) -> Result<Remembered> {
+        self.inner.ready()?;
+        let mut one = [memory];
+        self.embed(scope, &mut one).await?;
+        let [memory] = one;
+        let outcome = self.inner.store.memories().remember(scope, memory).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Writes up to [`limits::REMEMBER_BATCH`] memories in one transaction: all or none.
+    /// Outcomes come in the order given; equal content within the batch is one memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::remember`]; [`Error::Invalid`] names the entry: `memories[3].content`.
+    pub async fn remember_many(
+        self,
+        scope: &Scope,
+        mut memories: Vec<NewMemory>,
+    ) -> Result<Vec<Remembered>> {
+        self.inner.ready()?;
+        self.embed(scope, &mut memories).await?;
+        let outcome = self.inner.store.memories().remember_many(scope, memories).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Gives every memory without a vector one. What the store will refuse is left alone, so that
+    /// no model is asked in vain and the store says what is wrong.
+    async fn embed(self, scope: &Scope, memories: &mut [NewMemory]) -> Result<()> {
+        let Some(embedder) = &self.inner.embedder else { return Ok(()) };
+        let Ok(admitted) = scope.admit(Facet::Memories) else { return Ok(()) };
+        if memories.len() > limits::REMEMBER_BATCH
+            || memories.iter().any(|memory| memory.check(&admitted).is_err())
+        {
+            return Ok(());
+        }
+        let texts: Vec<&str> = memories
+            .iter()
+            .filter(|memory| memory.embedding.is_none())
+            .map(|memory| memory.content.as_str())
+            .collect();
+        let vectors = vectors(embedder.as_ref(), &texts).await?;
+        self.inner.ready()?;
+        let bare = memories.iter_mut().filter(|memory| memory.embedding.is_none());
+        for (memory, vector) in bare.zip(vectors) {
+            memory.embedding = Some(vector);
+        }
+        Ok(())
+    }
+
+    /// Finds memories by words, by meaning, or both, best first. A question in words is embedded
+    /// too, unless it brings a vector of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] as [`Recall::check`], or for a vector of another dimension than the
+    /// registered model's; [`Error::Setup`] when a vector is given and the database has no
+    /// vector support; [`Error::ScopeRequired`]; an embedder's own.
+    #[doc(alias = "search")]
+    pub async fn recall(self, scope: &Scope, question: &Recall) -> Result<Vec<Hit>> {
+        self.inner.ready()?;
+        let embedded = self.embedded(scope, question).await?;
+        let question = embedded.as_ref().unwrap_or(question);
+        let outcome = self.inner.store.memories().recall(scope, question).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    async fn embedded(self, scope: &Scope, question: &Recall) -> Result<Option<Recall>> {
+        let (Some(embedder), Some(text), None) =
+            (&self.inner.embedder, &question.text, &question.embedding)
+        else {
+            return Ok(None);
+        };
+        let refused = scope.admit(Facet::Memories).is_err() || question.check().is_err();
+        if refused || text.trim().is_empty() {
+            return Ok(None);
+        }
+        let vector = vectors(embedder.as_ref(), &[text]).await?.pop();
+        self.inner.ready()?;
+        let mut question = Recall { embedding: vector, ..question.clone() };
+        if !embedder.signature().semantic {
+            // Without meaning every text is a little similar to every other: noise is no answer.
+            question.min_similarity.get_or_insert(limits::LEXICAL_SIMILARITY_MIN);
+        }
+        Ok(Some(question))
+    }
+
+    /// Reads a memory by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is none in this scope; [`Error::ScopeRequired`].
+    pub async fn get(self, scope: &Scope, id: MemoryId) -> Result<Memory> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().get(scope, id).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Reads a memory by the caller's key in a namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`].
+    pub async fn by_key(self, scope: &Scope, namespace: &Namespace, key: &str) -> Result<Memory> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().by_key(scope, namespace, key).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Deletes a memory with its text, vectors and terms; a scope with a user deletes what it
+    /// owns and unowned ones, not what others share with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`].
+    pub async fn delete(self, scope: &Scope, id: MemoryId) -> Result<()> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().delete(scope, id).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Lists memories, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor or a filter over its limits;
+    /// [`Error::ScopeRequired`].
+    pub async fn list(
+        self,
+        scope: &Scope,
+        filter: &MemoryFilter,
+        page: &Page,
+    ) -> Result<Paged<Memory>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().list(scope, filter, page).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// How many memories the scope sees.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ScopeRequired`].
+    pub async fn count(self, scope: &Scope) -> Result<u64> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().count(scope).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// The model whose embeddings this database holds, if one is registered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] and [`Error::Backend`] only.
+    pub async fn registered_model(self) -> Result<Option<ModelSignature>> {
+        self.inner.ready()?;
+        self.inner.store.memories().registered_model().await
+    }
+}
+
+/// Asks an embedder and checks what it answers, so that a fault is named after it and not after
+/// the caller's input.
+pub(crate) async fn vectors(embedder: &dyn Embedder, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let vectors = embedder.embed_batch(texts).await?;
+    let name = &embedder.signature().name;
+    if vectors.len() != texts.len() {
+        let reason = format!("answered {} vectors for {} texts", vectors.len(), texts.len());
+        return Err(Error::corrupt(format!("the answer of {name}"), reason));
+    }
+    for vector in &vectors {
+        embedder
+            .signature()
+            .check_vector("embedding", vector)
+            .map_err(|error| Error::corrupt(format!("the answer of {name}"), error.to_string()))?;
+    }
+    Ok(vectors)
+}

@@ -1,0 +1,108 @@
+//! Steps: writes to any number of facets together, exactly once.
+
+use mnemon_core::memories::NewMemory;
+pub use mnemon_core::steps::*;
+use mnemon_core::{Facet, RequestId, Result, Scope};
+
+use crate::engine::Mnemon;
+use crate::memories::vectors;
+
+impl Mnemon {
+    /// Commits a step: all its writes in one transaction, exactly once under its id. A repeat
+    /// writes nothing, embeds nothing, and answers the first receipt.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mnemon::Result<()> {
+    /// use mnemon::turns::NewTurn;
+    /// use mnemon::{Mnemon, NewMemory, RequestId, Scope, Step, Write};
+    ///
+    /// let db = Mnemon::open("sqlite::memory:").await?;
+    /// let scope = Scope::tenant("acme").user("ada").session("s1");
+    /// let step = Step::new(RequestId::parse("turn-1")?)
+    ///     .write(Write::Turn(Box::new(NewTurn::new("I like tea", "Noted."))))
+    ///     .write(Write::Remember(Box::new(NewMemory::new("Ada likes tea"))));
+    ///
+    /// let first = db.commit(&scope, step.clone()).await?;
+    /// let again = db.commit(&scope, step).await?;
+    ///
+    /// assert!(!first.replayed && again.replayed);
+    /// assert_eq!(first.outcomes, again.outcomes);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] naming the write at fault; what each write itself may answer;
+    /// [`crate::Error::Fenced`] when a guard is stale; [`crate::Error::StepReused`] for a strict
+    /// step whose payload differs; [`crate::Error::ScopeRequired`].
+    pub async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
+        let inner = self.inner();
+        inner.ready()?;
+        let outcome = match step.check(scope) {
+            Ok(()) => self.commit_checked(scope, step).await,
+            Err(error) => Err(error),
+        };
+        inner.watched(scope, outcome).await
+    }
+
+    /// The receipt of a step, to be asked before expensive work (a model's call) is done again.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::ScopeRequired`].
+    pub async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {
+        let inner = self.inner();
+        inner.ready()?;
+        let outcome = inner.store.steps().receipt(scope, id).await;
+        inner.watched(scope, outcome).await
+    }
+
+    async fn commit_checked(&self, scope: &Scope, mut step: Step) -> Result<Receipt> {
+        let inner = self.inner();
+        let wanting = wanting(&step);
+        if !wanting.is_empty() && inner.embedder.is_some() {
+            // A repeat needs no vectors, whatever model is set now.
+            let known = inner.store.steps().receipt(scope, &step.id).await?.is_some();
+            if !known {
+                self.embed_step(scope, &mut step, &wanting).await?;
+            }
+        }
+        inner.ready()?;
+        inner.store.steps().commit(scope, step).await
+    }
+
+    async fn embed_step(&self, scope: &Scope, step: &mut Step, wanting: &[usize]) -> Result<()> {
+        let Some(embedder) = &self.inner().embedder else { return Ok(()) };
+        scope.admit(Facet::Memories)?;
+        let texts: Vec<&str> = wanting
+            .iter()
+            .filter_map(|at| memory(&step.writes[*at]))
+            .map(|m| m.content.as_str())
+            .collect();
+        let found = vectors(embedder.as_ref(), &texts).await?;
+        for (at, vector) in wanting.iter().zip(found) {
+            if let Write::Remember(memory) = &mut step.writes[*at] {
+                memory.embedding = Some(vector);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Places of the memories that bring no vector of their own.
+fn wanting(step: &Step) -> Vec<usize> {
+    let bare = |write: &Write| memory(write).is_some_and(|memory| memory.embedding.is_none());
+    (0..step.writes.len()).filter(|at| bare(&step.writes[*at])).collect()
+}
+
+fn memory(write: &Write) -> Option<&NewMemory> {
+    match write {
+        Write::Remember(memory) => Some(memory),
+        _ => None,
+    }
+}

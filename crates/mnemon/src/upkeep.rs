@@ -1,0 +1,184 @@
+//! Upkeep: the one runner of the one registry, [`Task::ALL`]. Every task is done in batches
+//! under the store's fenced lease, so one process does it at a time, a killed run resumes where
+//! it stopped, and nothing holds a connection between two batches.
+//!
+//! An open handle runs what is due in the background ([`Background`]); short-lived
+//! installations run it once with [`run`] (`mnemon upkeep --once`).
+
+mod background;
+mod report;
+
+use mnemon_core::upkeep::{Task, TaskLease};
+use mnemon_core::{Error, Result, Store, limits};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::metrics;
+
+pub(crate) use background::Background;
+pub(crate) use report::findings;
+
+/// Which tasks to run, and whether before they are due.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UpkeepOptions {
+    /// These only; empty: all.
+    pub only: Vec<Task>,
+    /// Run what is not due yet.
+    pub force: bool,
+}
+
+/// What a run of upkeep did, one entry per task asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct UpkeepReport {
+    /// The tasks, in the order they ran.
+    pub tasks: Vec<TaskReport>,
+}
+
+impl UpkeepReport {
+    /// Whether a task failed.
+    pub fn failed(&self) -> bool {
+        self.tasks.iter().any(|task| task.outcome == Outcome::Failed)
+    }
+}
+
+/// What one task did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Which task.
+    pub task: Task,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Rows handled.
+    pub rows: u64,
+    /// Transactions it took.
+    pub batches: u64,
+    /// Why it failed, the causes joined by colons.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// All that was waiting is done.
+    Done,
+    /// Some is done; the rest waits for the next run.
+    Paused,
+    /// It was not due, or somebody else has it.
+    Left,
+    /// Somebody else took it over.
+    Fenced,
+    /// It failed; what its batches did before stays.
+    Failed,
+}
+
+impl Outcome {
+    /// A stable name, for metrics and people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Paused => "paused",
+            Self::Left => "left",
+            Self::Fenced => "fenced",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How far one turn of a task goes.
+#[derive(Clone)]
+struct Turn {
+    holder: String,
+    force: bool,
+    batches: u64,
+    stop: watch::Receiver<bool>,
+}
+
+/// Runs tasks once, each to its end.
+pub(crate) async fn run(store: &dyn Store, options: &UpkeepOptions) -> Result<UpkeepReport> {
+    let (_never, stop) = watch::channel(false);
+    let turn = Turn { holder: holder(), force: options.force, batches: u64::MAX, stop };
+    let mut report = UpkeepReport::default();
+    for task in Task::ALL {
+        if options.only.is_empty() || options.only.contains(&task) {
+            report.tasks.push(run_task(store, task, &turn).await?);
+        }
+    }
+    Ok(report)
+}
+
+/// A name for this runner that no other one has.
+fn holder() -> String {
+    format!("{}-{}", std::process::id(), Uuid::now_v7().simple())
+}
+
+/// Takes a task, does its batches, gives it back.
+///
+/// Only what concerns every task (the database is gone, the handle closed) is an error here.
+async fn run_task(store: &dyn Store, task: Task, turn: &Turn) -> Result<TaskReport> {
+    let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
+    let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
+        return Ok(report);
+    };
+    let worked = work(store, &lease, turn, &mut report).await;
+    let failure = worked.as_ref().err().map(chain);
+    let finished = match &worked {
+        // The newer holder reports; ours is no longer to give back.
+        Err(Error::Fenced { .. } | Error::Closed) => Ok(()),
+        _ => store.upkeep().finish(&lease, failure.as_deref()).await,
+    };
+    report.outcome = match (worked, finished) {
+        (Err(Error::Closed), _) | (_, Err(Error::Closed)) => return Err(Error::Closed),
+        (Err(Error::Fenced { .. }), _) | (Ok(_), Err(Error::Fenced { .. })) => Outcome::Fenced,
+        (Ok(outcome), Ok(())) => outcome,
+        (Ok(_), Err(error)) => {
+            report.error = Some(chain(&error));
+            Outcome::Failed
+        }
+        (Err(_), _) => {
+            report.error = failure;
+            Outcome::Failed
+        }
+    };
+    metrics::upkeep_run(task, report.outcome.name());
+    if let Some(error) = &report.error {
+        tracing::warn!(task = task.name(), error, "an upkeep task failed");
+    }
+    Ok(report)
+}
+
+async fn work(
+    store: &dyn Store,
+    lease: &TaskLease,
+    turn: &Turn,
+    report: &mut TaskReport,
+) -> Result<Outcome> {
+    while report.batches < turn.batches {
+        if *turn.stop.borrow() {
+            return Ok(Outcome::Paused);
+        }
+        let batch = store.upkeep().batch(lease).await?;
+        report.rows += batch.rows;
+        report.batches += 1;
+        metrics::upkeep_rows(lease.task, batch);
+        if !batch.more {
+            return Ok(Outcome::Done);
+        }
+    }
+    Ok(Outcome::Paused)
+}
+
+/// An error with its causes, for a report that outlives it.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.truncate(text.floor_char_boundary(limits::UPKEEP_ERROR_BYTES));
+    text
+}

@@ -1,0 +1,115 @@
+//! The loop behind an open handle: what is due, one task after the other, until the handle is
+//! closed or dropped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mnemon_core::upkeep::Task;
+use mnemon_core::{Error, Store, limits};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Turn, holder, run_task};
+use crate::config::UpkeepConfig;
+use crate::metrics;
+
+/// A handle's loop; dropping it stops the loop after the batch under way.
+pub(crate) struct Background {
+    stop: watch::Sender<bool>,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Background {
+    /// Starts the loop, if the configuration wants one and there is a runtime to carry it.
+    pub(crate) fn start(store: &Arc<dyn Store>, config: &UpkeepConfig) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let tasks: Vec<Task> = Task::ALL
+            .into_iter()
+            .filter(|task| config.only.is_empty() || config.only.contains(task))
+            .filter(|task| !config.skip.contains(task))
+            .collect();
+        let running = if config.enabled && !tasks.is_empty() {
+            spawn(Arc::clone(store), tasks, stopped)
+        } else {
+            None
+        };
+        Self { stop, running: Mutex::new(running) }
+    }
+
+    /// Stops the loop and waits for the batch under way, but not for one that hangs.
+    pub(crate) async fn stop(&self) {
+        self.stop.send_replace(true);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut running) = running
+            && timeout(limits::UPKEEP_STOP, &mut running).await.is_err()
+        {
+            running.abort();
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn spawn(
+    store: Arc<dyn Store>,
+    tasks: Vec<Task>,
+    stop: watch::Receiver<bool>,
+) -> Option<JoinHandle<()>> {
+    let Ok(runtime) = Handle::try_current() else {
+        tracing::warn!("no tokio runtime: upkeep runs only when it is called");
+        return None;
+    };
+    Some(runtime.spawn(cycle(store, tasks, stop)))
+}
+
+async fn cycle(store: Arc<dyn Store>, tasks: Vec<Task>, mut stop: watch::Receiver<bool>) {
+    let turn = Turn {
+        holder: holder(),
+        force: false,
+        batches: limits::UPKEEP_BATCHES,
+        stop: stop.clone(),
+    };
+    let start = Instant::now();
+    let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();
+    // A handle that is opened for one call should not pay for upkeep before it.
+    let mut wake = start + limits::UPKEEP_PAUSE;
+    loop {
+        tokio::select! {
+            // Also when the sender is gone: the handle was dropped.
+            _ = stop.changed() => return,
+            () = sleep_until(wake) => {}
+        }
+        for (at, task) in &mut due {
+            if *at > Instant::now() || *turn.stop.borrow() {
+                continue;
+            }
+            match run_task(store.as_ref(), *task, &turn).await {
+                Ok(report) if report.outcome == super::Outcome::Paused => {}
+                Ok(_) => *at = Instant::now() + task.interval(),
+                Err(Error::Closed) => return,
+                Err(error) => {
+                    tracing::debug!(task = task.name(), %error, "upkeep waits for the database");
+                    *at = Instant::now() + task.interval();
+                }
+            }
+        }
+        gauge_lag(store.as_ref()).await;
+        let next = due.iter().map(|(at, _)| *at).min().unwrap_or_else(Instant::now);
+        // Never a busy loop, even when a task always has more.
+        wake = next.max(Instant::now() + Duration::from_millis(10));
+    }
+}
+
+async fn gauge_lag(store: &dyn Store) {
+    if let Ok(status) = store.upkeep().status().await {
+        for task in status {
+            metrics::upkeep_lag(&task.name, task.lag);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+-- Takes away what 0002 made; memories, events and what carries them stay.
+drop table mnemon.dead_letter_attempts;
+drop table mnemon.dead_letters;
+drop table mnemon.workflow_runs;
+drop table mnemon.claim_current;
+drop table mnemon.claim_ledger_payloads;
+drop table mnemon.claim_ledger;
+drop table mnemon.claim_edges;
+drop table mnemon.claim_bounds;
+drop table mnemon.claims;
+drop table mnemon.claim_agents;
+drop table mnemon.checkpoint_chunks;
+drop table mnemon.checkpoints;
+drop table mnemon.threads;
+drop table mnemon.turns;
+drop table mnemon.turn_sessions;
+drop table mnemon.receipts;
+drop table mnemon.locks;
+drop function mnemon.refuse_change();

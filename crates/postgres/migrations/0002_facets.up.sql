@@ -1,0 +1,501 @@
+-- Locks, steps, and a slice of every other facet. '' in a receipt's key stands for a part that the
+-- scope does not have.
+
+-- ---------------------------------------------------------------- locks
+
+create table mnemon.locks (
+    tenant      text        not null,
+    key         text        not null,
+    fence       bigint      not null,
+    holder      text,
+    agent_id    text,
+    user_id     text,
+    acquired_at timestamptz not null,
+    expires_at  timestamptz not null,
+    primary key (tenant, key),
+    -- Makes the fence part of a key: taking the lock over waits for those who hold the row FOR KEY
+    -- SHARE, renewing it does not.
+    constraint locks_fence unique (tenant, key, fence)
+) with (fillfactor = 70);
+comment on table  mnemon.locks is 'Leases. A row outlives its release, so that the fence keeps growing.';
+comment on column mnemon.locks.tenant is 'Whose.';
+comment on column mnemon.locks.key is 'What is held.';
+comment on column mnemon.locks.fence is 'Larger for every new holder.';
+comment on column mnemon.locks.holder is 'Who holds it; null: released.';
+comment on column mnemon.locks.agent_id is 'The agent of the holder''s scope.';
+comment on column mnemon.locks.user_id is 'The user of the holder''s scope.';
+comment on column mnemon.locks.acquired_at is 'When this holder got it.';
+comment on column mnemon.locks.expires_at is 'When the lease ends unless it is renewed.';
+
+-- ---------------------------------------------------------------- steps
+
+create table mnemon.receipts (
+    tenant       text        not null,
+    user_id      text        not null,
+    agent_id     text        not null,
+    step_id      text        not null,
+    fingerprint  bytea       not null check (octet_length(fingerprint) = 32),
+    outcomes     jsonb       not null,
+    committed_at timestamptz not null,
+    primary key (tenant, user_id, agent_id, step_id)
+) with (fillfactor = 70);
+comment on table  mnemon.receipts is 'Proofs that steps happened: ids and versions, never payloads.';
+comment on column mnemon.receipts.tenant is 'Whose.';
+comment on column mnemon.receipts.user_id is 'The user of the scope; empty: none.';
+comment on column mnemon.receipts.agent_id is 'The agent of the scope; empty: none.';
+comment on column mnemon.receipts.step_id is 'The step, by its caller''s name.';
+comment on column mnemon.receipts.fingerprint is 'blake3 of what the caller gave.';
+comment on column mnemon.receipts.outcomes is 'What each write did, in the order given.';
+comment on column mnemon.receipts.committed_at is 'When it happened.';
+-- Kept in the order of arrival; a BRIN leaves the update that completes a receipt in its page.
+create index receipts_upkeep on mnemon.receipts using brin (committed_at);
+
+-- ---------------------------------------------------------------- turns
+
+create table mnemon.turn_sessions (
+    tenant        text        not null,
+    user_id       text        not null,
+    session_id    text        not null,
+    kind          text        not null,
+    seq           bigint      not null,
+    strategy      text        not null,
+    budget_tokens bigint,
+    created_at    timestamptz not null,
+    primary key (tenant, user_id, session_id, kind)
+) with (fillfactor = 70);
+comment on table  mnemon.turn_sessions is 'The head of every session''s memory; its writers queue on the row.';
+comment on column mnemon.turn_sessions.tenant is 'Whose.';
+comment on column mnemon.turn_sessions.user_id is 'The user.';
+comment on column mnemon.turn_sessions.session_id is 'The session.';
+comment on column mnemon.turn_sessions.kind is 'Which memory of the session.';
+comment on column mnemon.turn_sessions.seq is 'The newest turn; 0: none yet.';
+comment on column mnemon.turn_sessions.strategy is 'none or truncation: which turns a context holds.';
+comment on column mnemon.turn_sessions.budget_tokens is 'Tokens of a context.';
+comment on column mnemon.turn_sessions.created_at is 'When its first turn came.';
+
+create table mnemon.turns (
+    tenant             text        not null,
+    user_id            text        not null,
+    session_id         text        not null,
+    kind               text        not null,
+    seq                bigint      not null,
+    request_id         text,
+    tokens             bigint      not null,
+    at                 timestamptz not null,
+    agent_id           text,
+    run_id             text,
+    digest             jsonb,
+    artifacts_shown    text[]      not null,
+    artifacts_hidden   text[]      not null,
+    metadata           jsonb       not null,
+    user_message       text,
+    assistant_response text,
+    primary key (tenant, user_id, session_id, kind, seq)
+);
+comment on table  mnemon.turns is 'What was said: appended, never rewritten.';
+comment on column mnemon.turns.tenant is 'Whose.';
+comment on column mnemon.turns.user_id is 'The user.';
+comment on column mnemon.turns.session_id is 'The session.';
+comment on column mnemon.turns.kind is 'Which memory of the session.';
+comment on column mnemon.turns.seq is 'Its place, from 1, without gaps.';
+comment on column mnemon.turns.request_id is 'The request that wrote it: the same one again finds it.';
+comment on column mnemon.turns.tokens is 'Its tokens, given or estimated.';
+comment on column mnemon.turns.at is 'When it was said.';
+comment on column mnemon.turns.agent_id is 'The agent of the scope.';
+comment on column mnemon.turns.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.turns.digest is 'What the assistant did meanwhile.';
+comment on column mnemon.turns.artifacts_shown is 'Artifacts the user saw.';
+comment on column mnemon.turns.artifacts_hidden is 'Artifacts kept from the user.';
+comment on column mnemon.turns.metadata is 'The caller''s JSON object.';
+comment on column mnemon.turns.user_message is 'What the user said.';
+comment on column mnemon.turns.assistant_response is 'What the assistant answered.';
+create unique index turns_request on mnemon.turns (tenant, user_id, session_id, kind, request_id)
+    where request_id is not null;
+
+-- ---------------------------------------------------------------- checkpoints
+
+create table mnemon.threads (
+    tenant     text        not null,
+    thread_id  text        not null,
+    namespace  text        not null,
+    user_id    text,
+    agent_id   text,
+    session_id text,
+    head_id    text        not null,
+    version    bigint      not null,
+    active_at  timestamptz not null,
+    created_at timestamptz not null,
+    primary key (tenant, thread_id, namespace)
+) with (fillfactor = 70);
+comment on table  mnemon.threads is 'The head of every thread; its writers queue on the row. No index on what changes per save.';
+comment on column mnemon.threads.tenant is 'Whose.';
+comment on column mnemon.threads.thread_id is 'The caller''s id.';
+comment on column mnemon.threads.namespace is 'A part of the thread; empty: the thread itself.';
+comment on column mnemon.threads.user_id is 'The owner; null: visible to every user of the tenant.';
+comment on column mnemon.threads.agent_id is 'The agent that started it.';
+comment on column mnemon.threads.session_id is 'The session it was started in.';
+comment on column mnemon.threads.head_id is 'The newest checkpoint.';
+comment on column mnemon.threads.version is 'Its version; 0: none yet.';
+comment on column mnemon.threads.active_at is 'The last activity; moves at most once a minute.';
+comment on column mnemon.threads.created_at is 'When it was started.';
+
+create table mnemon.checkpoints (
+    tenant     text        not null,
+    thread_id  text        not null,
+    namespace  text        not null,
+    version    bigint      not null,
+    -- Compared as bytes, as the library compares.
+    id         text        collate "C" not null,
+    parent_id  text,
+    superstep  bigint,
+    user_id    text,
+    agent_id   text,
+    session_id text,
+    run_id     text,
+    created_at timestamptz not null,
+    metadata   jsonb       not null,
+    manifest   jsonb       not null,
+    primary key (tenant, thread_id, namespace, version),
+    constraint checkpoints_id unique (tenant, thread_id, namespace, id)
+);
+comment on table  mnemon.checkpoints is 'Versions of threads.';
+comment on column mnemon.checkpoints.tenant is 'Whose.';
+comment on column mnemon.checkpoints.thread_id is 'The thread.';
+comment on column mnemon.checkpoints.namespace is 'The part of the thread.';
+comment on column mnemon.checkpoints.version is 'From 1, without gaps in its thread.';
+comment on column mnemon.checkpoints.id is 'Its id; larger is newer.';
+comment on column mnemon.checkpoints.parent_id is 'What it builds on.';
+comment on column mnemon.checkpoints.superstep is 'LangGraph''s super-step number.';
+comment on column mnemon.checkpoints.user_id is 'The thread''s owner.';
+comment on column mnemon.checkpoints.agent_id is 'The agent that put it.';
+comment on column mnemon.checkpoints.session_id is 'The session it was put in.';
+comment on column mnemon.checkpoints.run_id is 'The run that put it.';
+comment on column mnemon.checkpoints.created_at is 'When.';
+comment on column mnemon.checkpoints.metadata is 'The caller''s JSON object.';
+comment on column mnemon.checkpoints.manifest is 'Channel to version, type tag, hash and size of its value.';
+
+create table mnemon.checkpoint_chunks (
+    tenant    text     not null,
+    thread_id text     not null,
+    namespace text     not null,
+    hash      bytea    not null check (octet_length(hash) = 32),
+    user_id   text,
+    codec     smallint not null,
+    -- Compressed already where that pays.
+    bytes     bytea    storage external not null,
+    primary key (tenant, thread_id, namespace, hash)
+);
+comment on table  mnemon.checkpoint_chunks is 'Channel values by hash, once per thread.';
+comment on column mnemon.checkpoint_chunks.tenant is 'Whose.';
+comment on column mnemon.checkpoint_chunks.thread_id is 'The thread.';
+comment on column mnemon.checkpoint_chunks.namespace is 'The part of the thread.';
+comment on column mnemon.checkpoint_chunks.hash is 'blake3 of the value.';
+comment on column mnemon.checkpoint_chunks.user_id is 'The thread''s owner.';
+comment on column mnemon.checkpoint_chunks.codec is '0: as it is; 1: zstd.';
+comment on column mnemon.checkpoint_chunks.bytes is 'The value, encoded.';
+
+-- ---------------------------------------------------------------- claims
+
+create table mnemon.claim_agents (
+    tenant      text        not null,
+    agent_id    text        not null,
+    last_time   timestamptz not null,
+    ledger_seq  bigint      not null,
+    ledger_hash bytea       not null,
+    primary key (tenant, agent_id)
+) with (fillfactor = 70);
+comment on table  mnemon.claim_agents is 'The head of every agent''s ledger; its writers queue on the row.';
+comment on column mnemon.claim_agents.tenant is 'Whose.';
+comment on column mnemon.claim_agents.agent_id is 'The agent.';
+comment on column mnemon.claim_agents.last_time is 'The last transaction time.';
+comment on column mnemon.claim_agents.ledger_seq is 'The newest entry; 0: none yet.';
+comment on column mnemon.claim_agents.ledger_hash is 'Its hash.';
+
+create table mnemon.claims (
+    tenant                text        not null,
+    agent_id              text        not null,
+    id                    uuid        not null,
+    subject               text        not null,
+    predicate             text        not null,
+    -- json, not jsonb: two values are equal when their texts are, and jsonb rewrites numbers.
+    value                 json        not null,
+    cardinality           text        not null,
+    provenance            text        not null,
+    valid_start           timestamptz,
+    valid_end             timestamptz,
+    valid_time_confidence real        not null,
+    start_granularity     text,
+    end_granularity       text,
+    value_confidence      real        not null,
+    criticality           text        not null,
+    derivation_depth      integer     not null,
+    user_id               text,
+    session_id            text,
+    run_id                text,
+    recorded_at           timestamptz not null,
+    primary key (tenant, agent_id, id)
+);
+comment on table  mnemon.claims is 'What agents believe: insert-only.';
+comment on column mnemon.claims.tenant is 'Whose.';
+comment on column mnemon.claims.agent_id is 'The agent that believes.';
+comment on column mnemon.claims.id is 'UUIDv7.';
+comment on column mnemon.claims.subject is 'Who or what.';
+comment on column mnemon.claims.predicate is 'Which property.';
+comment on column mnemon.claims.value is 'What it is.';
+comment on column mnemon.claims.cardinality is 'How many values the line may have.';
+comment on column mnemon.claims.provenance is 'Where it comes from.';
+comment on column mnemon.claims.valid_start is 'True from, inclusive.';
+comment on column mnemon.claims.valid_end is 'True until, exclusive.';
+comment on column mnemon.claims.valid_time_confidence is 'How sure the source was of both, 0 to 1.';
+comment on column mnemon.claims.start_granularity is 'How precisely the start was given.';
+comment on column mnemon.claims.end_granularity is 'How precisely the end was given.';
+comment on column mnemon.claims.value_confidence is 'How sure the source was of the value, 0 to 1.';
+comment on column mnemon.claims.criticality is 'How much depends on it.';
+comment on column mnemon.claims.derivation_depth is 'Derivations between it and the outside.';
+comment on column mnemon.claims.user_id is 'The user of the scope; noted only.';
+comment on column mnemon.claims.session_id is 'The session of the scope; noted only.';
+comment on column mnemon.claims.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.claims.recorded_at is 'The transaction time: strictly increasing per agent.';
+create index claims_line on mnemon.claims (tenant, agent_id, subject, predicate, recorded_at);
+
+create table mnemon.claim_bounds (
+    tenant      text        not null,
+    agent_id    text        not null,
+    claim_id    uuid        not null,
+    recorded_at timestamptz not null,
+    kind        text        not null,
+    bound_at    timestamptz,
+    user_id     text,
+    primary key (tenant, agent_id, claim_id, recorded_at)
+);
+comment on table  mnemon.claim_bounds is 'Ends set later to a claim''s window, and their reopening: insert-only.';
+comment on column mnemon.claim_bounds.tenant is 'Whose.';
+comment on column mnemon.claim_bounds.agent_id is 'The agent.';
+comment on column mnemon.claim_bounds.claim_id is 'The claim.';
+comment on column mnemon.claim_bounds.recorded_at is 'When it was set.';
+comment on column mnemon.claim_bounds.kind is 'Bound or Reopen.';
+comment on column mnemon.claim_bounds.bound_at is 'The end.';
+comment on column mnemon.claim_bounds.user_id is 'The user of the scope; noted only.';
+
+create table mnemon.claim_edges (
+    tenant      text        not null,
+    agent_id    text        not null,
+    claim_id    uuid        not null,
+    kind        text        not null,
+    target_id   uuid        not null,
+    user_id     text,
+    recorded_at timestamptz not null,
+    primary key (tenant, agent_id, claim_id, kind, target_id)
+);
+comment on table  mnemon.claim_edges is 'How claims hang together: insert-only.';
+comment on column mnemon.claim_edges.tenant is 'Whose.';
+comment on column mnemon.claim_edges.agent_id is 'The agent.';
+comment on column mnemon.claim_edges.claim_id is 'From this claim.';
+comment on column mnemon.claim_edges.kind is 'DerivedFrom.';
+comment on column mnemon.claim_edges.target_id is 'To this claim.';
+comment on column mnemon.claim_edges.user_id is 'The user of the scope; noted only.';
+comment on column mnemon.claim_edges.recorded_at is 'When.';
+
+create table mnemon.claim_ledger (
+    tenant         text        not null,
+    agent_id       text        not null,
+    seq            bigint      not null,
+    kind           text        not null,
+    claim_id       uuid        not null,
+    disposition    text        not null,
+    request_id     text,
+    contested_with uuid[]      not null,
+    user_id        text,
+    recorded_at    timestamptz not null,
+    digest         bytea       not null,
+    hash           bytea       not null,
+    primary key (tenant, agent_id, seq)
+);
+comment on table  mnemon.claim_ledger is 'What happened to claims: insert-only, gapless per agent, chained by hash.';
+comment on column mnemon.claim_ledger.tenant is 'Whose.';
+comment on column mnemon.claim_ledger.agent_id is 'The agent.';
+comment on column mnemon.claim_ledger.seq is 'Its place, from 1.';
+comment on column mnemon.claim_ledger.kind is 'What happened.';
+comment on column mnemon.claim_ledger.claim_id is 'To which claim.';
+comment on column mnemon.claim_ledger.disposition is 'How the claim stands since.';
+comment on column mnemon.claim_ledger.request_id is 'The request that this entry answers.';
+comment on column mnemon.claim_ledger.contested_with is 'The rest of its outcome: claims it contradicts.';
+comment on column mnemon.claim_ledger.user_id is 'The user of the scope; noted only.';
+comment on column mnemon.claim_ledger.recorded_at is 'When: the transaction time.';
+comment on column mnemon.claim_ledger.digest is 'blake3 of salt and payload.';
+comment on column mnemon.claim_ledger.hash is 'blake3 of the previous hash, this entry and the digest.';
+create index claim_ledger_claim on mnemon.claim_ledger (tenant, agent_id, claim_id, seq);
+create unique index claim_ledger_request on mnemon.claim_ledger (tenant, agent_id, request_id)
+    where request_id is not null;
+
+create table mnemon.claim_ledger_payloads (
+    tenant   text   not null,
+    agent_id text   not null,
+    seq      bigint not null,
+    user_id  text,
+    salt     bytea  not null check (octet_length(salt) = 16),
+    payload  text   not null,
+    primary key (tenant, agent_id, seq)
+);
+comment on table  mnemon.claim_ledger_payloads is 'Payloads beside the chain: erasing one with its salt leaves every hash verifiable.';
+comment on column mnemon.claim_ledger_payloads.tenant is 'Whose.';
+comment on column mnemon.claim_ledger_payloads.agent_id is 'The agent.';
+comment on column mnemon.claim_ledger_payloads.seq is 'The entry.';
+comment on column mnemon.claim_ledger_payloads.user_id is 'The user of the scope.';
+comment on column mnemon.claim_ledger_payloads.salt is 'Keeps the digest from being guessed.';
+comment on column mnemon.claim_ledger_payloads.payload is 'JSON, byte for byte as it was digested.';
+
+create table mnemon.claim_current (
+    tenant      text not null,
+    agent_id    text not null,
+    subject     text not null,
+    predicate   text not null,
+    claim_id    uuid not null,
+    disposition text not null,
+    user_id     text,
+    primary key (tenant, agent_id, subject, predicate, claim_id)
+);
+comment on table  mnemon.claim_current is 'The claims that count, by line: what a current read loads.';
+comment on column mnemon.claim_current.tenant is 'Whose.';
+comment on column mnemon.claim_current.agent_id is 'The agent.';
+comment on column mnemon.claim_current.subject is 'Who or what.';
+comment on column mnemon.claim_current.predicate is 'Which property.';
+comment on column mnemon.claim_current.claim_id is 'The claim.';
+comment on column mnemon.claim_current.disposition is 'Its latest disposition.';
+comment on column mnemon.claim_current.user_id is 'The user of the scope; noted only.';
+
+-- ---------------------------------------------------------------- workflows
+
+create table mnemon.workflow_runs (
+    tenant     text        not null,
+    id         text        not null,
+    kind       text        not null,
+    repo       text,
+    status     text        not null,
+    version    bigint      not null,
+    user_id    text,
+    agent_id   text,
+    session_id text,
+    run_id     text,
+    started_at timestamptz not null,
+    updated_at timestamptz not null,
+    metadata   jsonb       not null,
+    state      jsonb       not null,
+    primary key (tenant, id)
+) with (fillfactor = 70);
+comment on table  mnemon.workflow_runs is 'Workflow runs, saved by compare-and-set.';
+comment on column mnemon.workflow_runs.tenant is 'Whose.';
+comment on column mnemon.workflow_runs.id is 'The caller''s id.';
+comment on column mnemon.workflow_runs.kind is 'What kind of workflow.';
+comment on column mnemon.workflow_runs.repo is 'The repository it works on.';
+comment on column mnemon.workflow_runs.status is 'How it stands.';
+comment on column mnemon.workflow_runs.version is 'From 1, by one at each save.';
+comment on column mnemon.workflow_runs.user_id is 'The user of the scope that started it.';
+comment on column mnemon.workflow_runs.agent_id is 'The agent of the scope that started it.';
+comment on column mnemon.workflow_runs.session_id is 'The session it was started in.';
+comment on column mnemon.workflow_runs.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.workflow_runs.started_at is 'When it was first saved.';
+comment on column mnemon.workflow_runs.updated_at is 'When it was last saved.';
+comment on column mnemon.workflow_runs.metadata is 'The caller''s JSON object.';
+comment on column mnemon.workflow_runs.state is 'Its state.';
+
+-- ---------------------------------------------------------------- dead letters
+
+create table mnemon.dead_letters (
+    tenant                 text        not null,
+    queue                  text        not null,
+    item_id                text        not null,
+    attempts               integer     not null,
+    reprocess_eligible     boolean     not null,
+    manual_review_required boolean     not null,
+    delivery               bigint      not null,
+    visible_at             timestamptz not null,
+    buried_at              timestamptz not null,
+    user_id                text,
+    agent_id               text,
+    session_id             text,
+    run_id                 text,
+    error_signature        text        not null,
+    error                  text        not null,
+    item                   jsonb       not null,
+    primary key (tenant, queue, item_id)
+);
+comment on table  mnemon.dead_letters is 'What failed, until it is dealt with.';
+comment on column mnemon.dead_letters.tenant is 'Whose.';
+comment on column mnemon.dead_letters.queue is 'The queue.';
+comment on column mnemon.dead_letters.item_id is 'What failed, unique in its queue.';
+comment on column mnemon.dead_letters.attempts is 'Attempts noted so far.';
+comment on column mnemon.dead_letters.reprocess_eligible is 'Whether it may be taken again.';
+comment on column mnemon.dead_letters.manual_review_required is 'Whether a person must look first.';
+comment on column mnemon.dead_letters.delivery is 'Grows with every take and every burial.';
+comment on column mnemon.dead_letters.visible_at is 'From when on it may be taken.';
+comment on column mnemon.dead_letters.buried_at is 'When it was first buried.';
+comment on column mnemon.dead_letters.user_id is 'The user of the scope.';
+comment on column mnemon.dead_letters.agent_id is 'The agent of the scope.';
+comment on column mnemon.dead_letters.session_id is 'The session of the scope; noted only.';
+comment on column mnemon.dead_letters.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.dead_letters.error_signature is 'What failures of one cause share.';
+comment on column mnemon.dead_letters.error is 'Why it failed last.';
+comment on column mnemon.dead_letters.item is 'The item itself.';
+create index dead_letters_ready on mnemon.dead_letters (tenant, queue, visible_at, buried_at, item_id)
+    where reprocess_eligible and not manual_review_required;
+
+create table mnemon.dead_letter_attempts (
+    tenant          text        not null,
+    queue           text        not null,
+    item_id         text        not null,
+    attempt         integer     not null,
+    at              timestamptz not null,
+    user_id         text,
+    agent_id        text,
+    run_id          text,
+    error_signature text        not null,
+    error           text        not null,
+    primary key (tenant, queue, item_id, attempt)
+);
+comment on table  mnemon.dead_letter_attempts is 'Every failure of a dead letter.';
+comment on column mnemon.dead_letter_attempts.tenant is 'Whose.';
+comment on column mnemon.dead_letter_attempts.queue is 'The queue.';
+comment on column mnemon.dead_letter_attempts.item_id is 'The item.';
+comment on column mnemon.dead_letter_attempts.attempt is 'Which attempt, from 1.';
+comment on column mnemon.dead_letter_attempts.at is 'When it failed.';
+comment on column mnemon.dead_letter_attempts.user_id is 'The user of the scope.';
+comment on column mnemon.dead_letter_attempts.agent_id is 'The agent of the scope.';
+comment on column mnemon.dead_letter_attempts.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.dead_letter_attempts.error_signature is 'What failures of one cause share.';
+comment on column mnemon.dead_letter_attempts.error is 'Why.';
+
+-- ---------------------------------------------------------------- insert-only
+
+create function mnemon.refuse_change() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if not exists (
+        select from mnemon.erasure_permits where xmin = pg_current_xact_id_if_assigned()::xid
+    ) then
+        raise exception '% is insert-only', tg_table_name using errcode = 'insufficient_privilege',
+            hint = 'only erasing a person or a tenant changes it, in a transaction that writes into mnemon.erasure_permits';
+    end if;
+    return null;
+end
+$$;
+comment on function mnemon.refuse_change() is
+    'Refuses a statement unless its own transaction (not a savepoint of it) wrote an erasure permit.';
+
+create trigger insert_only before update or delete or truncate on mnemon.claims
+    for each statement execute function mnemon.refuse_change();
+create trigger insert_only before update or delete or truncate on mnemon.claim_bounds
+    for each statement execute function mnemon.refuse_change();
+create trigger insert_only before update or delete or truncate on mnemon.claim_edges
+    for each statement execute function mnemon.refuse_change();
+create trigger insert_only before update or delete or truncate on mnemon.claim_ledger
+    for each statement execute function mnemon.refuse_change();
+create trigger insert_only before update or delete or truncate on mnemon.claim_ledger_payloads
+    for each statement execute function mnemon.refuse_change();
+
+-- ---------------------------------------------------------------- row-level security and grants
+
+revoke execute on function mnemon.refuse_change() from public;
+select mnemon.share_grants(t), mnemon.guard(t) from mnemon.tenant_tables() as t;

@@ -1,0 +1,42 @@
+//! Mnemon's store on PostgreSQL 16 and newer, with pgvector for recall by meaning.
+//!
+//! Start at [`options`] for what can be chosen; the connection side is `connect` (hosts, TLS,
+//! pool) and `link` (how every call reaches the database).
+
+pub mod options;
+
+mod breaker;
+mod checkpoints;
+mod claims;
+mod connect;
+mod dead_letters;
+mod doctor;
+mod error;
+mod events;
+mod gate;
+mod lease;
+mod link;
+mod locks;
+mod memories;
+mod migrate;
+mod models;
+mod partitions;
+mod pooler;
+mod rls;
+mod row;
+mod steps;
+mod store;
+mod target;
+mod turns;
+mod upkeep;
+mod url;
+mod workflows;
+
+#[cfg(test)]
+mod tests;
+
+pub use migrate::PostgresMigrator;
+pub use options::{Options, PoolOptions};
+/// What [`PostgresStore::from_pool`] takes.
+pub use sqlx::postgres::PgPool;
+pub use store::PostgresStore;

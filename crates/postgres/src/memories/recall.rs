@@ -1,0 +1,200 @@
+//! Recall in four round trips: what the question's words count for, the candidates by words, the
+//! nearest vectors, the winners' rows. What they mean is decided by core.
+
+use std::collections::HashMap;
+
+use mnemon_core::Error;
+use mnemon_core::limits;
+use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
+use mnemon_core::memories::fuse::{Fused, Fusion, fuse};
+use mnemon_core::memories::text::{Plan, Question, plan};
+use mnemon_core::memories::{Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall};
+use mnemon_core::scope::Admitted;
+use sqlx::postgres::PgConnection;
+use sqlx::{query, query_as};
+use uuid::Uuid;
+
+use super::{nearest, read, terms};
+use crate::error::Fault;
+use crate::models::{self, Set};
+
+/// Answers a checked question.
+pub(super) async fn recall(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    asked: &Recall,
+) -> Result<Vec<Hit>, Fault> {
+    let question = asked.text.as_deref().map(Question::parse).unwrap_or_default();
+    let ground = ground(conn, scope.tenant, &question).await?;
+    let set = check_vector(asked, ground.set)?;
+    let limit = asked.branch_limit();
+
+    let plan = plan(ground.terms, &ground.corpus);
+    let by_words = if plan.seek.is_empty() {
+        Vec::new()
+    } else {
+        let found = candidates(conn, scope, &asked.filter, &question, &plan).await?;
+        bm25::rank(&found, &plan.score, &ground.corpus, limit as usize)
+    };
+    let mut fusion = asked.fusion;
+    let mut by_vector = Vec::new();
+    if let (Some(set), Some(vector)) = (&set, &asked.embedding) {
+        by_vector = nearest::find(conn, scope, &asked.filter, set, vector, limit).await?;
+        if let Some(least) = asked.min_similarity {
+            by_vector.retain(|(_, similarity)| *similarity >= f64::from(least));
+        }
+        if let (false, Fusion::Blend { .. }) = (set.model.semantic, fusion) {
+            fusion = Fusion::TextFirst;
+        }
+    }
+    let winners = fuse(fusion, &by_words, &by_vector, asked.limit as usize);
+    if winners.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = winners.iter().map(|fused| fused.key).collect();
+    let rows = read::load(conn, scope, &ids).await?;
+    Ok(hits(winners, rows))
+}
+
+/// The set to search, once the question's vector is known to be one of its model's.
+fn check_vector(asked: &Recall, set: Option<Set>) -> Result<Option<Set>, Error> {
+    let Some(vector) = &asked.embedding else { return Ok(None) };
+    let set = set.ok_or_else(models::unregistered)?;
+    set.model.check_vector("embedding", vector)?;
+    Ok(Some(set))
+}
+
+/// The winners in their order with their evidence. One removed meanwhile is left out.
+fn hits(winners: Vec<Fused<Uuid>>, rows: Vec<Memory>) -> Vec<Hit> {
+    let mut rows: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.id.0, row)).collect();
+    winners
+        .into_iter()
+        .filter_map(|fused| {
+            Some(Hit {
+                memory: rows.remove(&fused.key)?,
+                score: fused.score,
+                text_rank: fused.text.map(|(rank, _)| rank),
+                text_score: fused.text.map(|(_, score)| score),
+                vector_rank: fused.vector.map(|(rank, _)| rank),
+                similarity: fused.vector.map(|(_, similarity)| similarity),
+            })
+        })
+        .collect()
+}
+
+/// What a question stands on: the tenant's counts, exact at this moment, and the active set.
+struct Ground {
+    corpus: Corpus,
+    terms: Vec<QueryTerm>,
+    set: Option<Set>,
+}
+
+/// Folded counts and what writes noted since, in one statement.
+async fn ground(
+    conn: &mut PgConnection,
+    tenant: &str,
+    question: &Question,
+) -> Result<Ground, Fault> {
+    let row = query!(
+        r#"
+        select coalesce(c.documents, 0) + d.documents as "documents!",
+               coalesce(c.words, 0) + d.words as "words!",
+               array(
+                   select coalesce(t.documents, 0) + coalesce(u.documents, 0)
+                   from unnest($2::text[]) with ordinality as q (term, n)
+                   left join mnemon.text_terms t on t.tenant = $1 and t.term = q.term
+                   left join (
+                       select w.term, sum(x.documents) as documents
+                       from mnemon.text_deltas x, unnest(x.terms) as w (term)
+                       where x.tenant = $1 and w.term = any ($2)
+                       group by w.term
+                   ) u on u.term = q.term
+                   order by q.n
+               ) as "terms!: Vec<i64>",
+               s.id as "set?", s.name as "name?", s.dimension as "dimension?", s.hash as "hash?",
+               s.semantic as "semantic?"
+        from (select coalesce(sum(x.documents), 0)::bigint as documents,
+                     coalesce(sum(x.words), 0)::bigint as words
+              from mnemon.text_deltas x where x.tenant = $1) d
+        left join mnemon.text_corpus c on c.tenant = $1
+        left join mnemon.embedding_sets s on s.state = 'active'
+        "#,
+        tenant,
+        &question.terms,
+    )
+    .fetch_one(conn)
+    .await?;
+    let at_least_none = |count: i64| u64::try_from(count).unwrap_or(0);
+    let set = match (row.set, row.name, row.dimension, row.hash, row.semantic) {
+        (Some(id), Some(name), Some(dimension), Some(hash), Some(semantic)) => {
+            let dimension = dimension.unsigned_abs();
+            Some(Set { id, model: ModelSignature { name, dimension, hash, semantic } })
+        }
+        _ => None,
+    };
+    Ok(Ground {
+        corpus: Corpus { documents: at_least_none(row.documents), words: at_least_none(row.words) },
+        terms: question
+            .terms
+            .iter()
+            .zip(row.terms)
+            .map(|(lexeme, count)| QueryTerm {
+                lexeme: lexeme.clone(),
+                documents: at_least_none(count),
+            })
+            .collect(),
+        set,
+    })
+}
+
+/// One candidate as the database hands it out.
+struct Found {
+    id: Uuid,
+    words: i32,
+    terms: Vec<u8>,
+}
+
+/// The newest visible memories that match, with the counts of the question's words.
+async fn candidates(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    filter: &MemoryFilter,
+    question: &Question,
+    plan: &Plan,
+) -> Result<Vec<Candidate<Uuid>>, Fault> {
+    let seek = terms::query(&plan.seek, &question.required, &question.excluded);
+    let lexemes: Vec<String> = plan.score.iter().map(|term| term.lexeme.clone()).collect();
+    let namespace = filter.namespace.as_ref().map(Namespace::as_str).filter(|n| !n.is_empty());
+    let given = |list: &'_ Vec<String>| (!list.is_empty()).then(|| list.clone());
+    let tags = given(&filter.tags);
+    let node_types = given(&filter.node_types);
+    let found = query_as!(
+        Found,
+        r#"
+        select id as "id!", words as "words!", terms as "terms!"
+        from mnemon.text_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        "#,
+        scope.tenant,
+        scope.user,
+        scope.agent,
+        scope.groups,
+        seek,
+        &lexemes,
+        namespace,
+        tags.as_deref(),
+        node_types.as_deref(),
+        filter.created_from,
+        filter.created_to,
+        i32::try_from(limits::TEXT_CANDIDATES).unwrap_or(i32::MAX),
+    )
+    .fetch_all(conn)
+    .await?;
+    let asked: Vec<&str> = lexemes.iter().map(String::as_str).collect();
+    found.iter().map(|found| candidate(found, &asked).map_err(Fault::Core)).collect()
+}
+
+fn candidate(found: &Found, asked: &[&str]) -> Result<Candidate<Uuid>, Error> {
+    let counts = terms::counts(&found.terms, asked)
+        .ok_or_else(|| Error::corrupt(format!("memory {}", found.id), "its terms end too soon"))?;
+    Ok(Candidate { key: found.id, words: found.words.unsigned_abs(), counts })
+}

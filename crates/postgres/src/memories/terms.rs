@@ -1,0 +1,134 @@
+//! Words on their way into and out of `tsvector` and `tsquery`: the analyser is core's, so text
+//! crosses as literals and never through `to_tsvector`.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use mnemon_core::memories::bm25;
+use mnemon_core::memories::text::{Document, Phrase, Place};
+
+/// The largest distance a phrase operator takes.
+const PHRASE_DISTANCE_MAX: u16 = 16_384;
+
+/// A document as a `tsvector` literal: content A, node type B, tags C, and the tenant as a
+/// lexeme that no word can equal, so that the GIN index serves one tenant.
+pub(super) fn vector(document: &Document, tenant: &str) -> String {
+    let mut literal = quote(&format!("@{tenant}"));
+    for (lexeme, occurrences) in &document.lexemes {
+        literal.push(' ');
+        literal.push_str(&quote(lexeme));
+        for (n, at) in occurrences.iter().enumerate() {
+            let place = match at.place {
+                Place::Content => 'A',
+                Place::NodeType => 'B',
+                Place::Tags => 'C',
+            };
+            let comma = if n == 0 { ':' } else { ',' };
+            write!(literal, "{comma}{}{place}", at.position).expect("a String takes any text");
+        }
+    }
+    literal
+}
+
+/// Any of `seek`, every required phrase, no excluded one, as a `tsquery` literal.
+pub(super) fn query(seek: &[String], required: &[Phrase], excluded: &[Phrase]) -> String {
+    let any: Vec<String> = seek.iter().map(|lexeme| quote(lexeme)).collect();
+    let mut literal = format!("({})", any.join(" | "));
+    for (operator, phrases) in [(" & ", required), (" & !", excluded)] {
+        for phrase in phrases.iter().filter(|phrase| !phrase.is_empty()) {
+            write!(literal, "{operator}({})", follow(phrase)).expect("a String takes any text");
+        }
+    }
+    literal
+}
+
+fn follow(phrase: &Phrase) -> String {
+    let mut literal = String::new();
+    for (n, (distance, lexeme)) in phrase.iter().enumerate() {
+        if n > 0 {
+            let distance = (*distance).min(PHRASE_DISTANCE_MAX);
+            write!(literal, " <{distance}> ").expect("a String takes any text");
+        }
+        literal.push_str(&quote(lexeme));
+    }
+    literal
+}
+
+/// A lexeme in quotes, its quotes and backslashes doubled.
+fn quote(lexeme: &str) -> String {
+    format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The weighted counts of the lexemes asked for, out of a tsvector as `tsvectorsend` writes it:
+/// the number of lexemes, then each with its end mark, the number of positions, the positions.
+/// `None` when it is something else.
+pub(super) fn counts(mut sent: &[u8], asked: &[&str]) -> Option<HashMap<String, f64>> {
+    let mut counts = HashMap::new();
+    let lexemes = u32::from_be_bytes(take(&mut sent)?);
+    for _ in 0..lexemes {
+        let end = sent.iter().position(|byte| *byte == 0)?;
+        let (lexeme, rest) = sent.split_at(end);
+        sent = &rest[1..];
+        let positions = usize::from(u16::from_be_bytes(take(&mut sent)?));
+        let places = sent.get(..2 * positions)?;
+        sent = &sent[2 * positions..];
+        if let Some(lexeme) = asked.iter().find(|asked| asked.as_bytes() == lexeme) {
+            // The place is in the two highest bits of a position.
+            let count = places.chunks_exact(2).map(|at| weight(at[0] >> 6)).sum();
+            counts.insert((*lexeme).to_owned(), count);
+        }
+    }
+    Some(counts)
+}
+
+fn weight(letter: u8) -> f64 {
+    match letter {
+        3 => bm25::weight(Place::Content),
+        2 => bm25::weight(Place::NodeType),
+        1 => bm25::weight(Place::Tags),
+        _ => 0.0,
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use mnemon_core::memories::text::{Question, analyze};
+
+    use super::*;
+
+    #[test]
+    fn a_document_becomes_a_literal_with_places() {
+        let document = analyze("It's Ada", "fact", &["a\\b".into()]);
+
+        let literal = vector(&document, "o'tenant");
+
+        assert!(literal.starts_with("'@o''tenant' "), "{literal}");
+        assert!(literal.contains("'ada':2A"), "{literal}");
+        assert!(literal.contains("'fact':13B"), "{literal}");
+    }
+
+    #[test]
+    fn a_question_becomes_any_of_its_words_and_all_of_its_phrases() {
+        let question = Question::parse("panda \"red fox\" -zoo");
+
+        let literal = query(&question.terms, &question.required, &question.excluded);
+
+        assert_eq!(literal, "('panda' | 'red' | 'fox') & ('red' <1> 'fox') & !('zoo')");
+    }
+
+    #[test]
+    fn a_cut_off_tsvector_is_noticed() {
+        assert_eq!(counts(&[0, 0, 0, 1, b'a'], &["a"]), None);
+        assert_eq!(counts(&[], &[]), None);
+
+        let sent = [0, 0, 0, 1, b'a', 0, 0, 2, 0xc0, 1, 0x40, 9];
+        let expected = 1.0 + bm25::weight(Place::Tags);
+        assert!((counts(&sent, &["a"]).unwrap()["a"] - expected).abs() < f64::EPSILON);
+    }
+}

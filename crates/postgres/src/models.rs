@@ -1,0 +1,146 @@
+//! The registry of embedding models: one active set per database, its vectors in a table of
+//! their own.
+
+use mnemon_core::Error;
+use mnemon_core::limits;
+use mnemon_core::memories::ModelSignature;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor as _, query, query_scalar};
+
+use crate::error::Fault;
+
+/// Up to here a row with its vector fits a page, the longest names included; above, the vector
+/// moves out of line.
+const PLAIN_DIMENSIONS: u32 = 3_700;
+
+/// The advisory lock under which a model is registered.
+const REGISTER_LOCK: &str = "mnemon.embedding_sets";
+
+/// An embedding set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Set {
+    /// Its number.
+    pub(crate) id: i32,
+    /// Whose vectors it holds.
+    pub(crate) model: ModelSignature,
+}
+
+impl Set {
+    /// Its table: a fixed name and a number, so nothing in it needs quoting.
+    pub(crate) fn table(&self) -> String {
+        format!("mnemon.embeddings_{}", self.id)
+    }
+}
+
+/// What a vector is told while no model is registered.
+pub(crate) fn unregistered() -> Error {
+    Error::invalid("embedding", "is given, but no model is registered in this database")
+}
+
+/// The active set.
+pub(crate) async fn active(conn: &mut PgConnection) -> Result<Option<Set>, Fault> {
+    let row = query!(
+        "select id, name, dimension, hash, semantic from mnemon.embedding_sets where state = 'active'"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Set {
+        id: row.id,
+        model: ModelSignature {
+            name: row.name,
+            dimension: row.dimension.unsigned_abs(),
+            hash: row.hash,
+            semantic: row.semantic,
+        },
+    }))
+}
+
+/// Registers a model inside the caller's transaction; the same one again changes nothing.
+pub(crate) async fn register(conn: &mut PgConnection, model: &ModelSignature) -> Result<(), Fault> {
+    // No row exists yet, so there is none to lock.
+    query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", REGISTER_LOCK)
+        .execute(&mut *conn)
+        .await?;
+    if let Some(set) = active(conn).await? {
+        if set.model == *model {
+            return Ok(());
+        }
+        let (registered, offered) = (set.model, model.clone());
+        return Err(Error::ModelMismatch { registered, offered }.into());
+    }
+    require_extension(conn).await?;
+    let id = query_scalar!(
+        "insert into mnemon.embedding_sets (name, dimension, hash, semantic, state)
+         values ($1, $2, $3, $4, 'active') returning id",
+        model.name,
+        i32::try_from(model.dimension).unwrap_or(i32::MAX),
+        model.hash,
+        model.semantic,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    make_table(conn, &Set { id, model: model.clone() }).await
+}
+
+/// Says what is missing before vectors can be kept.
+async fn require_extension(conn: &mut PgConnection) -> Result<(), Fault> {
+    let visible = query_scalar!(r#"select to_regtype('halfvec') is not null as "visible!""#)
+        .fetch_one(&mut *conn)
+        .await?;
+    if visible {
+        return Ok(());
+    }
+    let schema = query_scalar!(
+        "select n.nspname::text from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+         where e.extname = 'vector'"
+    )
+    .fetch_optional(conn)
+    .await?
+    .flatten();
+    Err(missing_extension(schema.as_deref()).into())
+}
+
+/// The extension is absent, too old, or in a schema that is not searched.
+pub(crate) fn missing_extension(schema: Option<&str>) -> Error {
+    match schema {
+        Some(schema) => Error::setup(
+            format!("type halfvec of the extension vector (schema {schema}) is not to be seen"),
+            "have it at version 0.8 or newer in a schema of the role's default search_path \
+             (`ALTER EXTENSION vector UPDATE`, `ALTER ROLE … SET search_path`)",
+        ),
+        None => Error::setup(
+            "the extension vector is not in this database",
+            "install pgvector 0.8 or newer on the server and let a superuser run \
+             `CREATE EXTENSION vector` in this database (where the extension is trusted, its owner may)",
+        ),
+    }
+}
+
+/// Makes the set's table with the grants and the row-level security of the others.
+async fn make_table(conn: &mut PgConnection, set: &Set) -> Result<(), Fault> {
+    let table = set.table();
+    let (id, dimension) = (set.id, set.model.dimension);
+    let storage = if dimension <= PLAIN_DIMENSIONS { "plain" } else { "external" };
+    // Two numbers and a word of ours stand in the statement; nothing of a caller's.
+    let ddl = format!(
+        "create table {table} (
+             tenant       text  not null,
+             memory_id    uuid  not null,
+             user_id      text,
+             content_hash bytea not null,
+             embedding    halfvec({dimension}) storage {storage} not null,
+             primary key (tenant, memory_id),
+             foreign key (tenant, memory_id) references mnemon.memories (tenant, id) on delete cascade
+         );
+         comment on table  {table} is 'Vectors of embedding set {id}, not in an index: scanned exactly.';
+         comment on column {table}.tenant is 'Whose.';
+         comment on column {table}.memory_id is 'The memory.';
+         comment on column {table}.user_id is 'The memory''s owner.';
+         comment on column {table}.content_hash is 'The content that the vector was made of.';
+         comment on column {table}.embedding is 'The vector, at length one.';
+         select mnemon.share_grants('{table}'), mnemon.guard('{table}');"
+    );
+    debug_assert!(dimension as usize <= limits::EMBEDDING_DIMENSIONS);
+    conn.execute(AssertSqlSafe(ddl)).await?;
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! Steps on PostgreSQL: every write of a step in one transaction, with its receipt.
+//!
+//! Locks are taken in one global order: the receipt first (the second writer of an id waits on the
+//! unique index for the first), then guards by key, then heads in `Step::lock_order`, memories
+//! last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
+//! finds the receipt, or writes everything.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use mnemon_core::memories::{NewMemory, Remembered};
+use mnemon_core::scope::{Admitted, Facet};
+use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
+use mnemon_core::upkeep::Batch;
+use mnemon_core::{Error, RequestId, Result, Scope, limits};
+use serde_json::Value;
+use sqlx::postgres::PgConnection;
+use sqlx::{query, query_scalar};
+
+use crate::error::{self, Fault};
+use crate::events::append as events;
+use crate::link::{Call, Retry, work};
+use crate::memories::write as memories;
+use crate::store::PostgresStore;
+use crate::{checkpoints, claims, dead_letters, locks, row, turns, workflows};
+
+const DOING: &str = "committing a step";
+
+/// How often a receipt is looked for that upkeep removes meanwhile.
+const ROUNDS: usize = 3;
+
+#[async_trait]
+impl Steps for PostgresStore {
+    async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
+        step.check(scope)?;
+        let prepared = &prepare(scope, step).await?;
+        let tenant = scope.admit(Facet::Events)?.tenant;
+        let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
+        self.with_partition(|| {
+            Box::pin(
+                self.link.transaction(call, |conn| {
+                    work(async move { commit(conn, scope, prepared).await })
+                }),
+            )
+        })
+        .await
+    }
+
+    async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {
+        // Receipts need what every facet needs: a tenant.
+        let admitted = &scope.admit(Facet::Events)?;
+        let call = Call {
+            doing: "reading a receipt",
+            tenant: Some(admitted.tenant),
+            retry: Retry::Idempotent,
+        };
+        let kept =
+            self.link.run(call, |conn| work(async move { kept(conn, admitted, id).await })).await?;
+        Ok(kept.map(|(_, receipt)| receipt))
+    }
+}
+
+impl PostgresStore {
+    /// Commits a step inside the caller's own transaction, which must be READ COMMITTED: the step
+    /// happens when that commits, together with the caller's writes. After an error the caller
+    /// rolls back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Steps::commit`]; nothing is retried here.
+    pub async fn commit_in(
+        &self,
+        conn: &mut PgConnection,
+        scope: &Scope,
+        step: Step,
+    ) -> Result<Receipt> {
+        step.check(scope)?;
+        let prepared = prepare(scope, step).await?;
+        let done = async {
+            if self.link.rls() {
+                query_scalar!(
+                    "select set_config('mnemon.tenant', $1, true)",
+                    scope.admit(Facet::Events)?.tenant
+                )
+                .fetch_one(&mut *conn)
+                .await?;
+            }
+            commit(conn, scope, &prepared).await
+        };
+        done.await.map_err(|fault: Fault| match fault {
+            Fault::Core(error) => error,
+            Fault::Sql(error) => error::sql(DOING, error),
+        })
+    }
+}
+
+/// A step with what is computed from it alone, before any lock is taken.
+struct Prepared {
+    step: Step,
+    fingerprint: [u8; 32],
+    /// What is written, in the order of its locks, with its place in the step.
+    writes: Vec<(usize, Ready)>,
+    /// Written together, last, with their places.
+    memories: Vec<memories::Draft>,
+    places: Vec<usize>,
+}
+
+/// A write that is ready to be sent.
+enum Ready {
+    /// As it stands in the step.
+    AsGiven,
+    Checkpoint(Box<checkpoints::Prepared>),
+    Events(Box<events::Prepared>),
+}
+
+/// Steps whose texts and values are larger than this together are prepared on another thread.
+const INLINE_BYTES: usize = 16 * 1024;
+
+async fn prepare(scope: &Scope, step: Step) -> Result<Prepared> {
+    if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
+        return Prepared::of(scope, step);
+    }
+    let scope = scope.clone();
+    tokio::task::spawn_blocking(move || Prepared::of(&scope, step))
+        .await
+        .map_err(|error| Error::backend("preparing a step", error))?
+}
+
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Remember(memory) => memory.content.len(),
+        Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
+        _ => 0,
+    }
+}
+
+impl Prepared {
+    fn of(scope: &Scope, step: Step) -> Result<Self> {
+        let fingerprint = step.fingerprint();
+        let mut given: Vec<NewMemory> = Vec::new();
+        let (mut writes, mut places) = (Vec::new(), Vec::new());
+        for at in step.lock_order() {
+            let ready = match &step.writes[at] {
+                Write::Remember(memory) => {
+                    given.push((**memory).clone());
+                    places.push(at);
+                    continue;
+                }
+                Write::Checkpoint(put) => {
+                    Ready::Checkpoint(Box::new(checkpoints::Prepared::of((**put).clone())?))
+                }
+                Write::Events(append) => {
+                    Ready::Events(Box::new(events::Prepared::of(append.clone())))
+                }
+                _ => Ready::AsGiven,
+            };
+            writes.push((at, ready));
+        }
+        let memories =
+            if given.is_empty() { Vec::new() } else { memories::draft(scope, given, false)? };
+        Ok(Self { step, fingerprint, writes, memories, places })
+    }
+}
+
+/// Commits a step within the caller's transaction, or answers its first receipt.
+async fn commit(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    prepared: &Prepared,
+) -> Result<Receipt, Fault> {
+    let step = &prepared.step;
+    let admitted = &scope.admit(Facet::Events)?;
+    if let Some((fingerprint, receipt)) = claim(conn, admitted, prepared).await? {
+        let differs = fingerprint != prepared.fingerprint;
+        if differs && step.strict {
+            return Err(Error::StepReused { id: step.id.to_string() }.into());
+        }
+        return Ok(Receipt { differs, ..receipt });
+    }
+    locks::guard(conn, admitted, &step.guards).await?;
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
+    for (at, ready) in &prepared.writes {
+        let done = apply(conn, scope, &step.writes[*at], ready).await;
+        outcomes[*at] = Some(done.map_err(|fault| named(*at, fault))?);
+    }
+    if !prepared.memories.is_empty() {
+        let done = remember(conn, scope, prepared).await?;
+        for (at, remembered) in prepared.places.iter().zip(done) {
+            outcomes[*at] = Some(Outcome::Remember(remembered));
+        }
+    }
+    let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+    let committed_at = keep(conn, admitted, &step.id, &outcomes).await?;
+    Ok(Receipt {
+        step_id: step.id.clone(),
+        committed_at,
+        outcomes,
+        replayed: false,
+        differs: false,
+    })
+}
+
+/// Takes the step's id, or answers who had it. A second writer of the id waits here for the first.
+async fn claim(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    prepared: &Prepared,
+) -> Result<Option<([u8; 32], Receipt)>, Fault> {
+    for _ in 0..ROUNDS {
+        let done = query!(
+            r#"
+            insert into mnemon.receipts
+                (tenant, user_id, agent_id, step_id, fingerprint, outcomes, committed_at)
+            values ($1, $2, $3, $4, $5, '[]', mnemon.now())
+            on conflict (tenant, user_id, agent_id, step_id) do nothing
+            "#,
+            scope.tenant,
+            scope.user.unwrap_or_default(),
+            scope.agent.unwrap_or_default(),
+            prepared.step.id.as_str(),
+            prepared.fingerprint.as_slice(),
+        )
+        .execute(&mut *conn)
+        .await?;
+        if done.rows_affected() == 1 {
+            return Ok(None);
+        }
+        if let Some(kept) = kept(conn, scope, &prepared.step.id).await? {
+            return Ok(Some(kept));
+        }
+    }
+    let key = prepared.step.id.to_string();
+    Err(Error::Conflict { kind: "step", key, expected: None, actual: None }.into())
+}
+
+/// One write, by the same function as the facet's own call.
+async fn apply(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    write: &Write,
+    ready: &Ready,
+) -> Result<Outcome, Fault> {
+    let scope = &scope.admit(write.facet())?;
+    Ok(match (write, ready) {
+        (_, Ready::Checkpoint(put)) => {
+            Outcome::Checkpoint(checkpoints::put(conn, scope, put).await?)
+        }
+        (_, Ready::Events(append)) => Outcome::Events(events::append(conn, scope, append).await?),
+        (Write::Assert(claim), _) => Outcome::Assert(claims::assert(conn, scope, claim).await?),
+        (Write::Turn(turn), _) => Outcome::Turn(turns::append(conn, scope, turn).await?),
+        (Write::Workflow(run), _) => {
+            Outcome::Workflow { version: workflows::save(conn, scope, run).await? }
+        }
+        (Write::Bury(burial), _) => Outcome::Bury(dead_letters::bury(conn, scope, burial).await?),
+        (Write::Ack(receipt), _) => {
+            dead_letters::ack(conn, scope, receipt).await?;
+            Outcome::Ack
+        }
+        _ => return Err(Error::invalid("write", "is of a kind this store does not know").into()),
+    })
+}
+
+/// All memories in one insert; outcomes in the order of their places.
+async fn remember(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    prepared: &Prepared,
+) -> Result<Vec<Remembered>, Fault> {
+    let scope = &scope.admit(Facet::Memories)?;
+    // What the vectors lack is said of the write, not of the place in this batch.
+    for (at, draft) in prepared.places.iter().zip(&prepared.memories) {
+        memories::check_vectors(conn, std::slice::from_ref(draft), false)
+            .await
+            .map_err(|fault| named(*at, fault))?;
+    }
+    memories::all(conn, scope, &prepared.memories, false).await
+}
+
+fn named(at: usize, fault: Fault) -> Fault {
+    match fault {
+        Fault::Core(error) => Fault::Core(at_write(at, error)),
+        Fault::Sql(cause) => Fault::Sql(cause),
+    }
+}
+
+/// Completes the receipt; when.
+async fn keep(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    id: &RequestId,
+    outcomes: &[Outcome],
+) -> Result<DateTime<Utc>, Fault> {
+    let outcomes: Value = serde_json::to_value(outcomes).expect("outcomes are JSON");
+    let at = query_scalar!(
+        r#"
+        update mnemon.receipts
+        set outcomes = $5, committed_at = mnemon.now()
+        where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4
+        returning committed_at
+        "#,
+        scope.tenant,
+        scope.user.unwrap_or_default(),
+        scope.agent.unwrap_or_default(),
+        id.as_str(),
+        outcomes,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(at)
+}
+
+/// The receipt of a step as a repeat answers it, with the step's fingerprint.
+async fn kept(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    id: &RequestId,
+) -> Result<Option<([u8; 32], Receipt)>, Fault> {
+    const WHAT: &str = "a receipt";
+    let found = query!(
+        "select fingerprint, outcomes, committed_at from mnemon.receipts
+         where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4",
+        scope.tenant,
+        scope.user.unwrap_or_default(),
+        scope.agent.unwrap_or_default(),
+        id.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(found) = found else { return Ok(None) };
+    let receipt = Receipt {
+        step_id: id.clone(),
+        committed_at: found.committed_at,
+        outcomes: row::json(found.outcomes, WHAT)?,
+        replayed: true,
+        differs: false,
+    };
+    Ok(Some((row::hash(&found.fingerprint, WHAT)?, receipt)))
+}
+
+/// Removes a batch of receipts that were kept long enough.
+pub(crate) async fn sweep(conn: &mut PgConnection, size: u32) -> Result<Batch, Fault> {
+    let done = query!(
+        r#"
+        delete from mnemon.receipts r
+        where (r.tenant, r.user_id, r.agent_id, r.step_id) in (
+            select tenant, user_id, agent_id, step_id from mnemon.receipts
+            where committed_at <= (select mnemon.now()) - make_interval(secs => $2)
+            limit $1
+            for update skip locked
+        )
+        "#,
+        i64::from(size),
+        limits::RECEIPTS_KEPT.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    let rows = done.rows_affected();
+    Ok(Batch { rows, more: rows == u64::from(size) })
+}

@@ -1,0 +1,11 @@
+drop table erasure_permits;
+drop table upkeep_tasks;
+drop table events;
+drop table event_streams;
+drop table embedding_sets;
+drop table text_postings;
+drop table text_terms;
+drop table text_corpus;
+drop table memories;
+drop table schema_history;
+drop table meta;

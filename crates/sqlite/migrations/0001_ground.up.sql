@@ -1,0 +1,143 @@
+-- The ground: one row about the schema, memories with their words, embedding sets, events,
+-- upkeep, permits to erase. Times are microseconds since 1970 in UTC; JSON is text.
+
+-- "Mnem": tells this file from another application's.
+pragma application_id = 1299080557;
+
+create table meta (
+    one integer primary key check (one = 1),
+    schema_version integer not null,
+    min_binary integer not null,
+    created_at integer not null
+) strict;
+
+create table schema_history (
+    version integer primary key,
+    name text not null,
+    applied_at integer not null
+) strict;
+
+-- What decides visibility stands first, so that a check does not read through the text.
+create table memories (
+    memory integer primary key autoincrement,
+    id blob not null,
+    tenant text not null,
+    user_id text,
+    agent_id text,
+    visibility text not null,
+    expires_at integer,
+    namespace text not null,
+    node_type text not null,
+    created_at integer not null,
+    shared_with text not null,
+    tags text not null,
+    words integer not null,
+    session_id text,
+    run_id text,
+    key text,
+    request_id text,
+    codebase text,
+    source text,
+    domains text not null,
+    domain_scores text not null,
+    valid_from integer,
+    valid_until integer,
+    updated_at integer not null,
+    content_hash blob not null,
+    dedup integer not null,
+    -- The numbers of its text_terms, so that its words are found again whatever cut them.
+    terms blob not null,
+    metadata text not null,
+    content text not null
+) strict;
+
+create unique index memories_id on memories (tenant, id);
+create unique index memories_content
+    on memories (tenant, coalesce(user_id, ''), coalesce(agent_id, ''), namespace, content_hash)
+    where dedup = 1;
+create unique index memories_key
+    on memories (tenant, namespace, key, coalesce(user_id, ''), coalesce(agent_id, ''))
+    where key is not null;
+create unique index memories_request
+    on memories (tenant, request_id, coalesce(user_id, ''), coalesce(agent_id, ''))
+    where request_id is not null;
+create index memories_upkeep on memories (expires_at) where expires_at is not null;
+
+create table text_corpus (
+    tenant text primary key,
+    documents integer not null,
+    words integer not null
+) strict, without rowid;
+
+create table text_terms (
+    id integer primary key,
+    tenant text not null,
+    term text not null,
+    documents integer not null,
+    unique (tenant, term)
+) strict;
+
+create table text_postings (
+    term_id integer not null,
+    memory integer not null,
+    words integer not null,
+    occurrences blob not null,
+    primary key (term_id, memory)
+) strict, without rowid;
+
+create table embedding_sets (
+    id integer primary key,
+    name text not null,
+    dimension integer not null,
+    hash text not null,
+    semantic integer not null,
+    state text not null,
+    created_at integer not null
+) strict;
+create unique index embedding_sets_active on embedding_sets (state) where state = 'active';
+
+create table event_streams (
+    tenant text not null,
+    stream text not null,
+    version integer not null,
+    recorded_at integer not null,
+    first_kept integer not null,
+    primary key (tenant, stream)
+) strict, without rowid;
+
+create table events (
+    tenant text not null,
+    stream text not null,
+    version integer not null,
+    id blob not null,
+    kind text not null,
+    correlation_id text,
+    agent_id text,
+    user_id text,
+    session_id text,
+    run_id text,
+    occurred_at integer not null,
+    recorded_at integer not null,
+    data text not null,
+    primary key (tenant, stream, version)
+) strict;
+create unique index events_id on events (tenant, id);
+
+create table upkeep_tasks (
+    name text primary key,
+    holder text,
+    fence integer not null,
+    expires_at integer,
+    last_run integer,
+    errors integer not null,
+    last_error text
+) strict, without rowid;
+
+create table erasure_permits (
+    id integer primary key,
+    tenant text not null,
+    user_id text,
+    created_at integer not null,
+    reason text not null
+) strict;
+create index erasure_permits_tenant on erasure_permits (tenant, user_id);

@@ -1,0 +1,17 @@
+drop table dead_letter_attempts;
+drop table dead_letters;
+drop table workflow_runs;
+drop table claim_current;
+drop table claim_ledger_payloads;
+drop table claim_ledger;
+drop table claim_edges;
+drop table claim_bounds;
+drop table claims;
+drop table claim_agents;
+drop table checkpoint_chunks;
+drop table checkpoints;
+drop table threads;
+drop table turns;
+drop table turn_sessions;
+drop table receipts;
+drop table locks;

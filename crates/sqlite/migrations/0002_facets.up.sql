@@ -1,0 +1,316 @@
+-- Locks, steps, and a slice of every other facet. '' in a receipt's key stands for a part that
+-- the scope does not have.
+
+-- The row outlives release, so that the fence keeps growing.
+create table locks (
+    tenant text not null,
+    key text not null,
+    fence integer not null,
+    holder text,
+    agent_id text,
+    user_id text,
+    acquired_at integer not null,
+    expires_at integer not null,
+    primary key (tenant, key)
+) strict, without rowid;
+
+create table receipts (
+    tenant text not null,
+    user_id text not null,
+    agent_id text not null,
+    step_id text not null,
+    fingerprint blob not null,
+    outcomes text not null,
+    committed_at integer not null,
+    primary key (tenant, user_id, agent_id, step_id)
+) strict, without rowid;
+create index receipts_upkeep on receipts (committed_at);
+
+create table turn_sessions (
+    tenant text not null,
+    user_id text not null,
+    session_id text not null,
+    kind text not null,
+    seq integer not null,
+    strategy text not null,
+    budget_tokens integer,
+    created_at integer not null,
+    primary key (tenant, user_id, session_id, kind)
+) strict, without rowid;
+
+create table turns (
+    tenant text not null,
+    user_id text not null,
+    session_id text not null,
+    kind text not null,
+    seq integer not null,
+    request_id text,
+    tokens integer not null,
+    at integer not null,
+    agent_id text,
+    run_id text,
+    digest text,
+    artifacts_shown text not null,
+    artifacts_hidden text not null,
+    metadata text not null,
+    user_message text,
+    assistant_response text,
+    primary key (tenant, user_id, session_id, kind, seq)
+) strict;
+create unique index turns_request on turns (tenant, user_id, session_id, kind, request_id)
+    where request_id is not null;
+
+create table threads (
+    tenant text not null,
+    thread_id text not null,
+    namespace text not null,
+    user_id text,
+    agent_id text,
+    session_id text,
+    head_id text not null,
+    version integer not null,
+    active_at integer not null,
+    created_at integer not null,
+    primary key (tenant, thread_id, namespace)
+) strict, without rowid;
+
+create table checkpoints (
+    tenant text not null,
+    thread_id text not null,
+    namespace text not null,
+    version integer not null,
+    id text not null,
+    parent_id text,
+    superstep integer,
+    user_id text,
+    agent_id text,
+    session_id text,
+    run_id text,
+    created_at integer not null,
+    metadata text not null,
+    -- Channel to version, type tag, hash and size: core's Manifest.
+    manifest text not null,
+    primary key (tenant, thread_id, namespace, version)
+) strict;
+create unique index checkpoints_id on checkpoints (tenant, thread_id, namespace, id);
+
+create table checkpoint_chunks (
+    tenant text not null,
+    thread_id text not null,
+    namespace text not null,
+    hash blob not null,
+    -- Of the thread: whose it is.
+    user_id text,
+    -- 0: as it is; 1: zstd.
+    codec integer not null,
+    bytes blob not null,
+    primary key (tenant, thread_id, namespace, hash)
+) strict;
+
+-- An agent's head: the time and place of its last ledger entry.
+create table claim_agents (
+    tenant text not null,
+    agent_id text not null,
+    last_time integer not null,
+    ledger_seq integer not null,
+    ledger_hash blob not null,
+    primary key (tenant, agent_id)
+) strict, without rowid;
+
+create table claims (
+    tenant text not null,
+    agent_id text not null,
+    id blob not null,
+    subject text not null,
+    predicate text not null,
+    value text not null,
+    cardinality text not null,
+    provenance text not null,
+    valid_start integer,
+    valid_end integer,
+    valid_time_confidence real not null,
+    start_granularity text,
+    end_granularity text,
+    value_confidence real not null,
+    criticality text not null,
+    derivation_depth integer not null,
+    user_id text,
+    session_id text,
+    run_id text,
+    recorded_at integer not null,
+    primary key (tenant, agent_id, id)
+) strict;
+create index claims_line on claims (tenant, agent_id, subject, predicate, recorded_at);
+
+-- Ends set later to a claim's window, and their reopening.
+create table claim_bounds (
+    tenant text not null,
+    agent_id text not null,
+    claim_id blob not null,
+    recorded_at integer not null,
+    kind text not null,
+    bound_at integer,
+    user_id text,
+    primary key (tenant, agent_id, claim_id, recorded_at)
+) strict;
+
+create table claim_edges (
+    tenant text not null,
+    agent_id text not null,
+    claim_id blob not null,
+    kind text not null,
+    target_id blob not null,
+    user_id text,
+    recorded_at integer not null,
+    primary key (tenant, agent_id, claim_id, kind, target_id)
+) strict;
+
+create table claim_ledger (
+    tenant text not null,
+    agent_id text not null,
+    seq integer not null,
+    kind text not null,
+    claim_id blob not null,
+    disposition text not null,
+    -- The request that this entry answers, and the rest of its outcome.
+    request_id text,
+    contested_with text not null,
+    user_id text,
+    recorded_at integer not null,
+    digest blob not null,
+    hash blob not null,
+    primary key (tenant, agent_id, seq)
+) strict;
+create index claim_ledger_claim on claim_ledger (tenant, agent_id, claim_id, seq);
+create unique index claim_ledger_request on claim_ledger (tenant, agent_id, request_id)
+    where request_id is not null;
+
+-- Beside the chain, so that erasing a payload with its salt leaves every hash verifiable.
+create table claim_ledger_payloads (
+    tenant text not null,
+    agent_id text not null,
+    seq integer not null,
+    user_id text,
+    salt blob not null,
+    payload text not null,
+    primary key (tenant, agent_id, seq)
+) strict;
+
+-- The claims that count, by line: what a current read loads.
+create table claim_current (
+    tenant text not null,
+    agent_id text not null,
+    subject text not null,
+    predicate text not null,
+    claim_id blob not null,
+    disposition text not null,
+    user_id text,
+    primary key (tenant, agent_id, subject, predicate, claim_id)
+) strict, without rowid;
+
+create table workflow_runs (
+    tenant text not null,
+    id text not null,
+    kind text not null,
+    repo text,
+    status text not null,
+    version integer not null,
+    user_id text,
+    agent_id text,
+    session_id text,
+    run_id text,
+    started_at integer not null,
+    updated_at integer not null,
+    metadata text not null,
+    state text not null,
+    primary key (tenant, id)
+) strict;
+
+create table dead_letters (
+    tenant text not null,
+    queue text not null,
+    item_id text not null,
+    attempts integer not null,
+    reprocess_eligible integer not null,
+    manual_review_required integer not null,
+    -- Which delivery; grows with every take and every burial.
+    delivery integer not null,
+    visible_at integer not null,
+    buried_at integer not null,
+    user_id text,
+    agent_id text,
+    session_id text,
+    run_id text,
+    error_signature text not null,
+    error text not null,
+    item text not null,
+    primary key (tenant, queue, item_id)
+) strict;
+create index dead_letters_ready on dead_letters (tenant, queue, visible_at, buried_at)
+    where reprocess_eligible = 1 and manual_review_required = 0;
+
+create table dead_letter_attempts (
+    tenant text not null,
+    queue text not null,
+    item_id text not null,
+    attempt integer not null,
+    at integer not null,
+    user_id text,
+    agent_id text,
+    run_id text,
+    error_signature text not null,
+    error text not null,
+    primary key (tenant, queue, item_id, attempt)
+) strict;
+
+-- Insert-only, unless the transaction wrote a permit to erase; permits go before it commits.
+create trigger claims_no_update before update on claims
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claims is insert-only');
+end;
+create trigger claims_no_delete before delete on claims
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claims is insert-only');
+end;
+create trigger claim_bounds_no_update before update on claim_bounds
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_bounds is insert-only');
+end;
+create trigger claim_bounds_no_delete before delete on claim_bounds
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_bounds is insert-only');
+end;
+create trigger claim_edges_no_update before update on claim_edges
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_edges is insert-only');
+end;
+create trigger claim_edges_no_delete before delete on claim_edges
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_edges is insert-only');
+end;
+create trigger claim_ledger_no_update before update on claim_ledger
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_ledger is insert-only');
+end;
+create trigger claim_ledger_no_delete before delete on claim_ledger
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_ledger is insert-only');
+end;
+create trigger claim_ledger_payloads_no_update before update on claim_ledger_payloads
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_ledger_payloads is insert-only');
+end;
+create trigger claim_ledger_payloads_no_delete before delete on claim_ledger_payloads
+    when not exists (select 1 from erasure_permits where tenant = old.tenant)
+begin
+    select raise(abort, 'claim_ledger_payloads is insert-only');
+end;

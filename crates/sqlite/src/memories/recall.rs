@@ -1,0 +1,397 @@
+//! Recall: candidates by words, newest first up to a cap, and by vector, exactly; both branches
+//! in one read transaction, fused by core.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
+use mnemon_core::memories::fuse::{Fused, fuse};
+use mnemon_core::memories::text::{Phrase, Plan, Question, plan};
+use mnemon_core::memories::{Fusion, Hit, Recall};
+use mnemon_core::scope::Admitted;
+use mnemon_core::{Error, MemoryId, limits};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows, Statement, params};
+
+use super::filter::{Filtered, Named, Seen};
+use super::vectors::Probe;
+use super::{rows, words};
+use crate::error::Done;
+use crate::models::{self, Set};
+use crate::open::now;
+
+pub(crate) mod sql {
+    use crate::memories::filter::{filtered, visible};
+    use crate::memories::rows::columns;
+
+    crate::sql::statements! {
+        CORPUS = "select documents, words from text_corpus where tenant = ?1";
+        TERM = "select id, documents from text_terms where tenant = ?1 and term = ?2";
+        POSTINGS = "select memory, words, occurrences from text_postings where term_id = ?1 \
+            order by memory desc";
+        POSTING = "select occurrences from text_postings where term_id = ?1 and memory = ?2";
+        ADMIT = concat!(
+            "select m.id from memories m where m.memory = :memory and ", visible!(), " and ",
+            filtered!()
+        );
+        VECTORS = concat!(
+            "select m.id, e.vector from embeddings_{set} e join memories m on m.memory = e.memory \
+             where ", visible!(), " and ", filtered!()
+        );
+        WINNER = concat!("select ", columns!(), " from memories m where m.tenant = ?1 and m.id = ?2");
+    }
+}
+
+type Branch = Vec<(MemoryId, f64)>;
+
+/// Answers a checked question.
+pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall) -> Done<Vec<Hit>> {
+    let seen = Seen::by(scope, now(conn)?);
+    let filtered = Filtered::by(&question.filter);
+    let mut values = seen.values();
+    values.extend(filtered.values());
+    let text = match &question.text {
+        Some(text) => by_words(conn, scope.tenant, &Question::parse(text), &values, question)?,
+        None => Branch::new(),
+    };
+    let (mut vector, mut fusion) = (Branch::new(), question.fusion);
+    if let Some(embedding) = &question.embedding {
+        let set = models::active(conn)?.ok_or_else(models::unregistered)?;
+        vector = by_vector(conn, &set, embedding, &values, question)?;
+        if let (false, Fusion::Blend { .. }) = (set.model.semantic, fusion) {
+            fusion = Fusion::TextFirst;
+        }
+    }
+    fuse(fusion, &text, &vector, question.limit as usize)
+        .into_iter()
+        .map(|fused| hit(conn, scope.tenant, &fused))
+        .collect()
+}
+
+fn hit(conn: &Connection, tenant: &str, fused: &Fused<MemoryId>) -> Done<Hit> {
+    let mut statement = conn.prepare_cached(sql::WINNER)?;
+    let mut found = statement.query(params![tenant, fused.key.0.as_bytes()])?;
+    let row = found.next()?.ok_or_else(|| {
+        Error::corrupt(format!("memory {}", fused.key), "it was found and is not there")
+    })?;
+    Ok(Hit {
+        memory: rows::memory(row)?,
+        score: fused.score,
+        text_rank: fused.text.map(|(rank, _)| rank),
+        text_score: fused.text.map(|(_, score)| score),
+        vector_rank: fused.vector.map(|(rank, _)| rank),
+        similarity: fused.vector.map(|(_, similarity)| similarity),
+    })
+}
+
+/// The branch by words: counts, plan, candidates, BM25.
+fn by_words(
+    conn: &Connection,
+    tenant: &str,
+    asked: &Question,
+    values: &[Named<'_>],
+    question: &Recall,
+) -> Done<Branch> {
+    let Some(corpus) = corpus(conn, tenant)? else { return Ok(Branch::new()) };
+    let mut lexicon = Lexicon { conn, tenant, terms: HashMap::new() };
+    let mut terms = Vec::with_capacity(asked.terms.len());
+    for lexeme in &asked.terms {
+        if let Some(term) = lexicon.term(lexeme)? {
+            terms.push(QueryTerm { lexeme: lexeme.clone(), documents: term.documents });
+        }
+    }
+    let plan = plan(terms, &corpus);
+    let candidates = candidates(&mut lexicon, asked, &plan, values)?;
+    Ok(bm25::rank(&candidates, &plan.score, &corpus, question.branch_limit() as usize))
+}
+
+fn corpus(conn: &Connection, tenant: &str) -> Done<Option<Corpus>> {
+    let counts: Option<(i64, i64)> = conn
+        .prepare_cached(sql::CORPUS)?
+        .query_row([tenant], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Ok(counts
+        .map(|(documents, words)| Corpus { documents: count(documents), words: count(words) })
+        .filter(|corpus| corpus.documents > 0))
+}
+
+/// A lexeme of the tenant.
+#[derive(Clone, Copy)]
+struct Term {
+    id: i64,
+    documents: u64,
+}
+
+/// The tenant's lexemes, each looked up once.
+struct Lexicon<'c> {
+    conn: &'c Connection,
+    tenant: &'c str,
+    terms: HashMap<String, Option<Term>>,
+}
+
+impl Lexicon<'_> {
+    fn term(&mut self, lexeme: &str) -> Done<Option<Term>> {
+        if let Some(known) = self.terms.get(lexeme) {
+            return Ok(*known);
+        }
+        let found = self
+            .conn
+            .prepare_cached(sql::TERM)?
+            .query_row([self.tenant, lexeme], |row| {
+                let documents: i64 = row.get(1)?;
+                Ok(Term { id: row.get(0)?, documents: u64::try_from(documents).unwrap_or(0) })
+            })
+            .optional()?;
+        self.terms.insert(lexeme.to_owned(), found);
+        Ok(found)
+    }
+
+    /// A phrase's terms; `None` when one of its words is nowhere.
+    fn phrase(&mut self, phrase: &Phrase) -> Done<Option<Vec<i64>>> {
+        let mut ids = Vec::with_capacity(phrase.len());
+        for (_, lexeme) in phrase {
+            match self.term(lexeme)? {
+                Some(term) => ids.push(term.id),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// A phrase whose words all are somewhere.
+struct Known<'q> {
+    phrase: &'q Phrase,
+    terms: Vec<i64>,
+}
+
+impl Known<'_> {
+    fn stands_in(&self, posting: &mut Posting<'_>, memory: i64) -> Done<bool> {
+        let mut occurrences = Vec::with_capacity(self.terms.len());
+        for term in &self.terms {
+            match posting.find(*term, memory)? {
+                Some(bytes) => occurrences.push(words::unpack(&bytes)?),
+                None => return Ok(false),
+            }
+        }
+        Ok(words::stands(self.phrase, &occurrences))
+    }
+}
+
+/// Point reads of one word in one memory.
+struct Posting<'c>(CachedStatement<'c>);
+
+impl Posting<'_> {
+    fn find(&mut self, term: i64, memory: i64) -> Done<Option<Vec<u8>>> {
+        Ok(self.0.query_row([term, memory], |row| row.get(0)).optional()?)
+    }
+}
+
+/// The newest [`limits::TEXT_CANDIDATES`] memories that hold a word sought, hold what is required
+/// and nothing that is excluded, and that the scope and the filter let through. Postings are
+/// merged newest first, so that reading stops at the cap however common a word is.
+fn candidates(
+    lexicon: &mut Lexicon<'_>,
+    asked: &Question,
+    plan: &Plan,
+    values: &[Named<'_>],
+) -> Done<Vec<Candidate<MemoryId>>> {
+    let mut required = Vec::new();
+    for phrase in &asked.required {
+        match lexicon.phrase(phrase)? {
+            Some(terms) => required.push(Known { phrase, terms }),
+            None => return Ok(Vec::new()),
+        }
+    }
+    let mut excluded = Vec::new();
+    for phrase in &asked.excluded {
+        excluded.extend(lexicon.phrase(phrase)?.map(|terms| Known { phrase, terms }));
+    }
+    let mut sought = Vec::new();
+    let mut beside = Vec::new();
+    for QueryTerm { lexeme, .. } in &plan.score {
+        let Some(term) = lexicon.term(lexeme)? else { continue };
+        if plan.seek.contains(lexeme) { &mut sought } else { &mut beside }.push((lexeme, term.id));
+    }
+
+    let conn = lexicon.conn;
+    let mut statements = Vec::with_capacity(sought.len());
+    for _ in &sought {
+        statements.push(conn.prepare_cached(sql::POSTINGS)?);
+    }
+    let mut merge = Merge::start(&mut statements, &sought)?;
+    let mut gate = Gate::new(conn, values)?;
+    let mut posting = Posting(conn.prepare_cached(sql::POSTING)?);
+    let mut found = Vec::new();
+    while let Some(next) = merge.next()? {
+        let memory = next.memory;
+        let Some(id) = gate.admit(memory)? else { continue };
+        if !all(&required, |known| known.stands_in(&mut posting, memory))?
+            || any(&excluded, |known| known.stands_in(&mut posting, memory))?
+        {
+            continue;
+        }
+        let mut counts = next.counts;
+        for (lexeme, term) in &beside {
+            if let Some(bytes) = posting.find(*term, memory)? {
+                counts.insert((*lexeme).clone(), words::weighted(&bytes)?);
+            }
+        }
+        found.push(Candidate { key: id, words: next.words, counts });
+        if found.len() >= limits::TEXT_CANDIDATES as usize {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn all<T>(items: &[T], mut holds: impl FnMut(&T) -> Done<bool>) -> Done<bool> {
+    Ok(!any(items, |item| holds(item).map(|held| !held))?)
+}
+
+fn any<T>(items: &[T], mut holds: impl FnMut(&T) -> Done<bool>) -> Done<bool> {
+    for item in items {
+        if holds(item)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks of one memory at a time whether the scope and the filter let it through; what does not
+/// change is bound once.
+struct Gate<'c> {
+    statement: CachedStatement<'c>,
+    memory: usize,
+}
+
+impl<'c> Gate<'c> {
+    fn new(conn: &'c Connection, values: &[Named<'_>]) -> Done<Self> {
+        let mut statement = conn.prepare_cached(sql::ADMIT)?;
+        for (name, value) in values {
+            let at = place(&statement, name)?;
+            statement.raw_bind_parameter(at, value)?;
+        }
+        let memory = place(&statement, ":memory")?;
+        Ok(Self { statement, memory })
+    }
+
+    fn admit(&mut self, memory: i64) -> Done<Option<MemoryId>> {
+        self.statement.raw_bind_parameter(self.memory, memory)?;
+        let mut found = self.statement.raw_query();
+        found.next()?.map(|row| rows::id(row, 0).map(MemoryId)).transpose()
+    }
+}
+
+fn place(statement: &Statement<'_>, name: &str) -> Done<usize> {
+    Ok(statement.parameter_index(name)?.expect("the statement's fragments bind this name"))
+}
+
+/// One memory of the merged postings.
+struct Merged {
+    memory: i64,
+    words: u32,
+    counts: HashMap<String, f64>,
+}
+
+/// Postings of several words as one list, newest memory first.
+struct Merge<'s> {
+    lists: Vec<(&'s str, Rows<'s>)>,
+    /// What each list stands at: memory, words, weighted count. The heap holds (memory, list).
+    heads: Vec<(u32, f64)>,
+    heap: BinaryHeap<(i64, Reverse<usize>)>,
+}
+
+impl<'s> Merge<'s> {
+    fn start(
+        statements: &'s mut [CachedStatement<'_>],
+        sought: &[(&'s String, i64)],
+    ) -> Done<Self> {
+        let mut merge = Self {
+            lists: Vec::new(),
+            heads: vec![(0, 0.0); sought.len()],
+            heap: BinaryHeap::new(),
+        };
+        for (statement, (lexeme, term)) in statements.iter_mut().zip(sought) {
+            merge.lists.push((lexeme.as_str(), statement.query([term])?));
+        }
+        for list in 0..merge.lists.len() {
+            merge.advance(list)?;
+        }
+        Ok(merge)
+    }
+
+    fn advance(&mut self, list: usize) -> Done<()> {
+        let Some(row) = self.lists[list].1.next()? else { return Ok(()) };
+        let bytes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        self.heads[list] = (row.get(1)?, words::weighted(bytes)?);
+        self.heap.push((row.get(0)?, Reverse(list)));
+        Ok(())
+    }
+
+    fn next(&mut self) -> Done<Option<Merged>> {
+        let Some(&(memory, Reverse(first))) = self.heap.peek() else { return Ok(None) };
+        let mut merged = Merged { memory, words: self.heads[first].0, counts: HashMap::new() };
+        while let Some(&(same, Reverse(list))) = self.heap.peek()
+            && same == memory
+        {
+            self.heap.pop();
+            merged.counts.insert(self.lists[list].0.to_owned(), self.heads[list].1);
+            self.advance(list)?;
+        }
+        Ok(Some(merged))
+    }
+}
+
+/// The branch by vector: an exact scan of what the scope and the filter let through.
+fn by_vector(
+    conn: &Connection,
+    set: &Set,
+    vector: &[f32],
+    values: &[Named<'_>],
+    question: &Recall,
+) -> Done<Branch> {
+    set.model.check_vector("embedding", vector)?;
+    let (probe, limit) = (Probe::of(vector), question.branch_limit() as usize);
+    let least = question.min_similarity.map_or(f64::NEG_INFINITY, f64::from);
+    let mut statement = conn.prepare_cached(&set.id.statement(sql::VECTORS))?;
+    let mut found = statement.query(values)?;
+    let mut best: BinaryHeap<Reverse<Near>> = BinaryHeap::with_capacity(limit + 1);
+    while let Some(row) = found.next()? {
+        let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let similarity = probe.similarity(bytes)?;
+        let full = best.len() == limit;
+        let worst = best.peek().map_or(f64::NEG_INFINITY, |Reverse(near)| near.similarity);
+        if similarity < least || (full && similarity < worst) {
+            continue;
+        }
+        best.push(Reverse(Near { similarity, id: MemoryId(rows::id(row, 0)?) }));
+        if best.len() > limit {
+            best.pop();
+        }
+    }
+    let mut nearest: Vec<Near> = best.into_iter().map(|Reverse(near)| near).collect();
+    nearest.sort_by(|a, b| b.cmp(a));
+    Ok(nearest.into_iter().map(|near| (near.id, near.similarity)).collect())
+}
+
+/// A memory by how near it is, ties by id.
+#[derive(PartialEq)]
+struct Near {
+    similarity: f64,
+    id: MemoryId,
+}
+
+impl Eq for Near {}
+
+impl Ord for Near {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.similarity.total_cmp(&other.similarity).then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Near {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}

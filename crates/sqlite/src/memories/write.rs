@@ -1,0 +1,291 @@
+//! Writing and deleting memories, with their words, counts and vectors, in one transaction.
+
+use mnemon_core::memories::text::{Document, analyze};
+use mnemon_core::memories::{NewMemory, Remembered};
+use mnemon_core::scope::Admitted;
+use mnemon_core::{Error, MemoryId, RequestId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{rows, vectors, words};
+use crate::error::Done;
+use crate::models::{self, Set};
+use crate::open::now;
+
+pub(crate) mod sql {
+    crate::sql::statements! {
+        BY_REQUEST = "select memory, id, content_hash, expires_at from memories \
+            where tenant = ?1 and request_id = ?4 \
+            and coalesce(user_id, '') = coalesce(?2, '') \
+            and coalesce(agent_id, '') = coalesce(?3, '')";
+        BY_KEY = "select memory, id, content_hash, expires_at from memories \
+            where tenant = ?1 and namespace = ?4 and key = ?5 \
+            and coalesce(user_id, '') = coalesce(?2, '') \
+            and coalesce(agent_id, '') = coalesce(?3, '')";
+        BY_CONTENT = "select memory, id, content_hash, expires_at from memories \
+            where tenant = ?1 and coalesce(user_id, '') = coalesce(?2, '') \
+            and coalesce(agent_id, '') = coalesce(?3, '') \
+            and namespace = ?4 and content_hash = ?5 and dedup = 1";
+        INSERT = "insert into memories (id, tenant, user_id, agent_id, session_id, run_id, key, \
+            request_id, namespace, visibility, shared_with, content, node_type, tags, metadata, \
+            codebase, source, domains, domain_scores, valid_from, valid_until, expires_at, \
+            created_at, updated_at, content_hash, dedup, words, terms) \
+            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+            ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
+        ADD_TERM = "insert into text_terms (tenant, term, documents) values (?1, ?2, 1) \
+            on conflict (tenant, term) do update set documents = documents + 1 returning id";
+        ADD_POSTING = "insert into text_postings (term_id, memory, words, occurrences) \
+            values (?1, ?2, ?3, ?4)";
+        ADD_DOCUMENT = "insert into text_corpus (tenant, documents, words) values (?1, 1, ?2) \
+            on conflict (tenant) do update set documents = documents + 1, words = words + ?2";
+        ADD_VECTOR = "insert into embeddings_{set} (memory, content_hash, vector) \
+            values (?1, ?2, ?3)";
+        /// What a scope may delete: its own, and unowned ones.
+        DELETABLE = "select memory from memories where tenant = ?1 and id = ?2 \
+            and (expires_at is null or expires_at > ?5) \
+            and (?4 is null or agent_id = ?4) \
+            and (?3 is null or user_id is null or user_id = ?3)";
+        WORDS_OF = "select tenant, words, terms from memories where memory = ?1";
+        REMOVE_POSTING = "delete from text_postings where term_id = ?1 and memory = ?2";
+        REMOVE_TERM = "update text_terms set documents = documents - 1 where id = ?1 \
+            returning documents";
+        FORGET_TERM = "delete from text_terms where id = ?1";
+        REMOVE_DOCUMENT = "update text_corpus set documents = documents - 1, words = words - ?2 \
+            where tenant = ?1";
+        /// Vectors go by cascade.
+        REMOVE = "delete from memories where memory = ?1";
+    }
+}
+
+/// A memory with what is computed from it alone, before any lock is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    memory: NewMemory,
+    hash: [u8; 32],
+    document: Document,
+}
+
+impl Prepared {
+    /// Hashes a memory and cuts it into words.
+    pub(crate) fn of(memory: NewMemory) -> Self {
+        let hash = memory.content_hash();
+        let document = analyze(&memory.content, &memory.node_type, &memory.tags);
+        Self { memory, hash, document }
+    }
+}
+
+/// How a field at fault is named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Naming {
+    /// `content`.
+    Single,
+    /// `memories[3].content`.
+    Batch,
+}
+
+impl Naming {
+    /// Names the entry in an error about a field.
+    pub(crate) fn name(self, at: usize, error: Error) -> Error {
+        match (self, error) {
+            (Self::Batch, Error::Invalid { field, reason }) => {
+                Error::Invalid { field: format!("memories[{at}].{field}").into(), reason }
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+/// Writes memories, all or none. Vectors are checked before anything is written.
+pub(crate) fn remember_all(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    memories: &[Prepared],
+    naming: Naming,
+) -> Done<Vec<Remembered>> {
+    let with_vectors = memories.iter().any(|prepared| prepared.memory.embedding.is_some());
+    let set = if with_vectors { models::active(conn)? } else { None };
+    for (at, prepared) in memories.iter().enumerate() {
+        check_vector(set.as_ref(), prepared).map_err(|error| naming.name(at, error))?;
+    }
+    let now = now(conn)?;
+    memories.iter().map(|prepared| remember(conn, scope, prepared, set.as_ref(), now)).collect()
+}
+
+fn check_vector(set: Option<&Set>, prepared: &Prepared) -> Result<(), Error> {
+    match (&prepared.memory.embedding, set) {
+        (None, _) => Ok(()),
+        (Some(vector), Some(set)) => set.model.check_vector("embedding", vector),
+        (Some(_), None) => Err(models::unregistered()),
+    }
+}
+
+/// Writes one memory, or finds what answers for it: the same request, key, or content.
+fn remember(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    prepared: &Prepared,
+    set: Option<&Set>,
+    now: i64,
+) -> Done<Remembered> {
+    let memory = &prepared.memory;
+    let (tenant, user, agent) = (scope.tenant, scope.user, scope.agent);
+    if let Some(request) = &memory.request_id {
+        let found = there(conn, sql::BY_REQUEST, params![tenant, user, agent, request.as_str()])?;
+        // The first outcome stands, even when the memory's own time is over.
+        if let Some(found) = found {
+            return Ok(found.answer());
+        }
+    }
+    let namespace = memory.namespace.as_str();
+    if let Some(key) = &memory.key {
+        let found = there(conn, sql::BY_KEY, params![tenant, user, agent, namespace, key])?;
+        if let Some(found) = alive(conn, found, now)? {
+            if found.hash == prepared.hash {
+                return Ok(found.answer());
+            }
+            return Err(Error::AlreadyExists { kind: "memory", key: key.clone() }.into());
+        }
+    }
+    if !memory.allow_duplicate {
+        let hash = prepared.hash.as_slice();
+        let found = there(conn, sql::BY_CONTENT, params![tenant, user, agent, namespace, hash])?;
+        if let Some(found) = alive(conn, found, now)? {
+            return Ok(found.answer());
+        }
+    }
+    insert(conn, scope, prepared, set, now)
+}
+
+/// A row that stands where another is to be written.
+struct There {
+    memory: i64,
+    id: Uuid,
+    hash: [u8; 32],
+    expires_at: Option<i64>,
+}
+
+impl There {
+    fn read(row: &Row<'_>) -> Done<Self> {
+        let id = rows::id(row, 1)?;
+        let hash = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let hash = hash
+            .try_into()
+            .map_err(|_| Error::corrupt(format!("memory {id}"), "its hash is not 32 bytes"))?;
+        Ok(Self { memory: row.get(0)?, id, hash, expires_at: row.get(3)? })
+    }
+
+    fn answer(&self) -> Remembered {
+        Remembered { id: MemoryId(self.id), created: false }
+    }
+}
+
+fn there(conn: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Done<Option<There>> {
+    let mut statement = conn.prepare_cached(query)?;
+    let mut rows = statement.query(values)?;
+    rows.next()?.map(There::read).transpose()
+}
+
+/// Keeps a row whose time is not over; one whose time is goes, as it would block the new one.
+fn alive(conn: &Connection, found: Option<There>, now: i64) -> Done<Option<There>> {
+    match found {
+        Some(found) if found.expires_at.is_some_and(|at| at <= now) => {
+            remove(conn, found.memory)?;
+            Ok(None)
+        }
+        found => Ok(found),
+    }
+}
+
+fn insert(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    prepared: &Prepared,
+    set: Option<&Set>,
+    now: i64,
+) -> Done<Remembered> {
+    let (memory, document) = (&prepared.memory, &prepared.document);
+    let id = Uuid::now_v7();
+    let mut terms = Vec::with_capacity(document.lexemes.len());
+    let mut add_term = conn.prepare_cached(sql::ADD_TERM)?;
+    for lexeme in document.lexemes.keys() {
+        terms.push(add_term.query_row(params![scope.tenant, lexeme], |row| row.get(0))?);
+    }
+    conn.prepare_cached(sql::INSERT)?.execute(params![
+        id.as_bytes(),
+        scope.tenant,
+        scope.user,
+        scope.agent,
+        scope.session,
+        scope.run,
+        memory.key,
+        memory.request_id.as_ref().map(RequestId::as_str),
+        memory.namespace.as_str(),
+        memory.visibility_for(scope).as_str(),
+        json!(memory.shared_with).to_string(),
+        memory.content,
+        memory.node_type,
+        json!(memory.tags).to_string(),
+        memory.metadata.to_string(),
+        memory.codebase,
+        memory.source,
+        json!(memory.domains).to_string(),
+        json!(memory.domain_scores).to_string(),
+        memory.valid_from.map(|at| at.timestamp_micros()),
+        memory.valid_until.map(|at| at.timestamp_micros()),
+        memory.expires_at.map(|at| at.timestamp_micros()),
+        memory.created_at.map_or(now, |at| at.timestamp_micros()),
+        now,
+        prepared.hash.as_slice(),
+        !memory.allow_duplicate,
+        document.words,
+        words::pack_terms(terms.clone()),
+    ])?;
+    let row = conn.last_insert_rowid();
+    let mut add_posting = conn.prepare_cached(sql::ADD_POSTING)?;
+    for (term, occurrences) in terms.iter().zip(document.lexemes.values()) {
+        add_posting.execute(params![term, row, document.words, words::pack(occurrences)])?;
+    }
+    conn.prepare_cached(sql::ADD_DOCUMENT)?.execute(params![scope.tenant, document.words])?;
+    if let (Some(vector), Some(set)) = (&memory.embedding, set) {
+        conn.prepare_cached(&set.id.statement(sql::ADD_VECTOR))?.execute(params![
+            row,
+            prepared.hash.as_slice(),
+            vectors::pack(vector)
+        ])?;
+    }
+    Ok(Remembered { id: MemoryId(id), created: true })
+}
+
+/// Deletes what the scope owns, and unowned ones; what others share with it is not found.
+pub(crate) fn delete(conn: &Connection, scope: &Admitted<'_>, id: MemoryId) -> Done<()> {
+    let found: Option<i64> = conn
+        .prepare_cached(sql::DELETABLE)?
+        .query_row(
+            params![scope.tenant, id.0.as_bytes(), scope.user, scope.agent, now(conn)?],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match found {
+        Some(memory) => remove(conn, memory),
+        None => Err(Error::not_found("memory", id).into()),
+    }
+}
+
+/// Removes a row with its postings, counts and vectors.
+pub(crate) fn remove(conn: &Connection, memory: i64) -> Done<()> {
+    let (tenant, length, terms): (String, i64, Vec<u8>) = conn
+        .prepare_cached(sql::WORDS_OF)?
+        .query_row([memory], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    for term in words::unpack_terms(&terms)? {
+        conn.prepare_cached(sql::REMOVE_POSTING)?.execute([term, memory])?;
+        let left: i64 =
+            conn.prepare_cached(sql::REMOVE_TERM)?.query_row([term], |row| row.get(0))?;
+        if left <= 0 {
+            conn.prepare_cached(sql::FORGET_TERM)?.execute([term])?;
+        }
+    }
+    conn.prepare_cached(sql::REMOVE_DOCUMENT)?.execute(params![tenant, length])?;
+    conn.prepare_cached(sql::REMOVE)?.execute([memory])?;
+    Ok(())
+}
