@@ -142,7 +142,15 @@ async fn one(on: On, rls: Rls, time: Duration, report: &mut Report) -> Result<()
     Ok(())
 }
 
-/// One thread of `dbos` beside one writer, on one server.
+/// What a thread of Mnemon's does beside one thread of `dbos`: what a step writes, and how many
+/// agents the thread serves. A `dbos` step keeps one payload; the thread that runs it waits for it.
+const BESIDE_DBOS: [(&str, bool, usize); 3] = [
+    ("four writes, one agent", true, 1),
+    ("one write, one agent", false, 1),
+    ("one write, 32 agents", false, 32),
+];
+
+/// One thread of `dbos` beside one thread of ours, on one server.
 async fn peer(on: On, time: Duration, report: &mut Report) -> Result<(), Failed> {
     let dbos = match Dbos::prepare() {
         Ok(dbos) => dbos,
@@ -154,11 +162,12 @@ async fn peer(on: On, time: Duration, report: &mut Report) -> Result<(), Failed>
     let target = Target::open(on).await?;
     let Some(server) = target.server() else { return Ok(()) };
     let beside = server.server().database().await;
+    let url = server.url().to_owned();
     eprintln!("{}: dbos", target.name);
-    let steps = load::pass();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (four, single) = (load::pass(), load::singles());
+    let mut ours = vec![Vec::new(); BESIDE_DBOS.len()];
+    let mut theirs = Vec::new();
     for round in 0..ROUNDS {
-        ours.push(load::mnemon(&target.db, &steps, &format!("d{round}"), 1, time).await?);
         match dbos.run(beside.url(), time) {
             Ok(rate) => theirs.push(rate),
             Err(reason) => {
@@ -166,9 +175,18 @@ async fn peer(on: On, time: Duration, report: &mut Report) -> Result<(), Failed>
                 return Ok(());
             }
         }
+        for (place, (_, all, agents)) in BESIDE_DBOS.into_iter().enumerate() {
+            let steps = if all { four.clone() } else { single.clone() };
+            let (url, name) = (url.clone(), format!("d{round}-{place}"));
+            let thread = move || load::one_thread(&url, &steps, &name, agents, time);
+            ours[place].push(tokio::task::spawn_blocking(thread).await??);
+        }
     }
-    let ratio = row(report, target.name, 1, &ours, "dbos", &theirs);
-    report.bars.push(Bar::at_least(format!("{} of dbos", target.name), ratio, OF_DBOS));
+    for ((what, _, agents), ours) in BESIDE_DBOS.iter().zip(&ours) {
+        let name = format!("{}, {what}", target.name);
+        let ratio = row(report, &name, *agents, ours, "dbos", &theirs);
+        report.bars.push(Bar::at_least(format!("{name}, of dbos on one thread"), ratio, OF_DBOS));
+    }
     target.db.close().await;
     Ok(())
 }

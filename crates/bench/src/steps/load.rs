@@ -51,6 +51,49 @@ fn step(number: usize) -> Step {
         .write(Write::Checkpoint(Box::new(Put::new(Thread::new("thread")).channel("state", state))))
 }
 
+/// Steps that keep what a step of `dbos` keeps: one payload.
+pub(super) fn singles() -> Arc<[Step]> {
+    (0..PASS)
+        .map(|number| {
+            let step = step(number);
+            let event = step.writes.iter().find(|write| matches!(write, Write::Events(_)));
+            Step::new(step.id.clone()).write(event.expect("made above").clone())
+        })
+        .collect()
+}
+
+/// Steps a second of `agents` on one thread of the operating system, through a handle of its own.
+///
+/// # Errors
+///
+/// One line that says what did not work.
+pub(super) fn one_thread(
+    url: &str,
+    steps: &Arc<[Step]>,
+    name: &str,
+    agents: usize,
+    time: Duration,
+) -> Result<f64, String> {
+    let shown = |error: &dyn std::error::Error| error.to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| shown(&error))?;
+    runtime.block_on(async {
+        let open = Mnemon::builder(url).background_upkeep(false).open().await;
+        let db = open.map_err(|error| shown(&error))?;
+        // Its connections are open and their statements prepared before the clock runs.
+        let warm = mnemon(&db, steps, &format!("{name}-warm"), agents, WARM).await;
+        warm.map_err(|error| shown(&*error))?;
+        let rate = mnemon(&db, steps, name, agents, time).await;
+        db.close().await;
+        rate.map_err(|error| shown(&*error))
+    })
+}
+
+/// How long a handle is used before it is measured.
+const WARM: Duration = Duration::from_millis(200);
+
 /// Steps a second of `writers` that commit through Mnemon, each in a thread, session and stream
 /// of its own. `name` keeps rounds apart.
 pub(super) async fn mnemon(
