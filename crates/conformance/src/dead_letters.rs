@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use mnemon_core::dead_letters::{Burial, Delivery, DeliveryReceipt};
-use mnemon_core::{Scope, limits};
+use mnemon_core::dead_letters::{Burial, DeadLetter, Delivery, DeliveryReceipt};
+use mnemon_core::steps::{Step, Write};
+use mnemon_core::{Page, RequestId, Scope, limits};
 use serde_json::json;
 
 use crate::check::{fails_as, refused};
@@ -61,6 +62,24 @@ pub(crate) async fn what_a_dead_worker_took_comes_back(ctx: &Ctx) {
     ctx.dead_letters().ack(&acme(), &again.receipt).await.expect("is dealt with");
 }
 
+pub(crate) async fn a_late_ack_is_fenced_though_nobody_took_it(ctx: &Ctx) {
+    bury(ctx, "a").await;
+    let taken = take(ctx, &acme(), 1).await.remove(0);
+    ctx.move_clock(TimeDelta::seconds(61)).await;
+
+    fails_as(ctx.dead_letters().ack(&acme(), &taken.receipt).await, "fenced");
+    let id = RequestId::parse("late").expect("a name");
+    let step = Step::new(id).write(Write::Ack(taken.receipt.clone()));
+    fails_as(ctx.steps().commit(&acme(), step).await, "fenced");
+
+    assert_eq!(ctx.rows("dead_letters").await, 1, "nothing is lost");
+    assert_eq!(ctx.rows("receipts").await, 0);
+    let again = take(ctx, &acme(), 1).await.remove(0);
+    assert!(again.receipt.delivery > taken.receipt.delivery);
+    fails_as(ctx.dead_letters().ack(&acme(), &taken.receipt).await, "fenced");
+    ctx.dead_letters().ack(&acme(), &again.receipt).await.expect("is dealt with");
+}
+
 pub(crate) async fn burying_again_is_one_more_attempt(ctx: &Ctx) {
     assert_eq!(bury(ctx, "a").await, 1);
     let taken = take(ctx, &acme(), 1).await.remove(0);
@@ -86,6 +105,65 @@ pub(crate) async fn what_a_person_must_see_is_not_taken(ctx: &Ctx) {
     // Buried again without the mark, it may be taken.
     bury(ctx, "a").await;
     assert_eq!(items(&take(ctx, &acme(), 10).await), ["a"]);
+}
+
+/// Every letter of a scope's list, page by page.
+async fn listed(ctx: &Ctx, scope: &Scope, queue: Option<&str>, size: u32) -> Vec<DeadLetter> {
+    let (mut page, mut all) = (Page::first(size), Vec::new());
+    loop {
+        let piece = ctx.dead_letters().list(scope, queue, &page).await.expect("a page is read");
+        assert!(piece.items.len() <= size as usize);
+        all.extend(piece.items);
+        match piece.next {
+            Some(next) => page.cursor = Some(next),
+            None => return all,
+        }
+    }
+}
+
+pub(crate) async fn letters_are_listed_by_queue_and_id(ctx: &Ctx) {
+    let names = [("b", "1"), ("a:1", "x"), ("a", "1:x"), ("a", "2"), ("B", "1"), ("c", ":")];
+    for (queue, item) in names {
+        let burial = Burial::new(queue, item, json!({ "item": item }), "broke\nat line 3");
+        ctx.dead_letters().bury(&acme(), burial, None).await.expect("is kept");
+    }
+    ctx.dead_letters().take(&acme(), "a", 1, VISIBILITY).await.expect("a take is answered");
+
+    for size in 1..=7 {
+        let all = listed(ctx, &acme(), None, size).await;
+        let found: Vec<_> = all.iter().map(|l| (l.queue.as_str(), l.item_id.as_str())).collect();
+        let mut expected = names;
+        expected.sort_unstable();
+        assert_eq!(found, expected, "pages of {size}, whether taken or not");
+        let one = listed(ctx, &acme(), Some("a"), size).await;
+        assert_eq!(one.iter().map(|l| l.item_id.as_str()).collect::<Vec<_>>(), ["1:x", "2"]);
+    }
+    let one = listed(ctx, &acme(), Some("a"), 2).await;
+    let (taken, other) = (&one[0], &one[1]);
+    assert!(taken.visible_at > other.visible_at, "somebody works on it");
+    assert_eq!((taken.item.clone(), taken.attempts), (json!({ "item": "1:x" }), 1));
+    assert_eq!(taken.error, "broke\nat line 3");
+    assert_eq!(taken.error_signature, "broke");
+    assert!(taken.reprocess_eligible && !taken.manual_review_required);
+    assert_eq!(listed(ctx, &acme(), Some("none"), 5).await, []);
+    assert_eq!(listed(ctx, &Scope::tenant("globex"), None, 5).await, []);
+}
+
+pub(crate) async fn a_foreign_cursor_is_refused(ctx: &Ctx) {
+    for item in ["1", "2"] {
+        bury(ctx, item).await;
+    }
+    let page = ctx.dead_letters().list(&acme(), None, &Page::first(1)).await.expect("a page");
+    let next = Page { limit: 1, cursor: page.next };
+
+    for cursor in ["events:1", "dead_letters:1", "dead_letters:9:q:1"] {
+        let foreign = Page { limit: 1, cursor: cursor.parse().ok() };
+        refused(ctx.dead_letters().list(&acme(), None, &foreign).await, "page.cursor");
+    }
+    refused(ctx.dead_letters().list(&acme(), Some("other"), &next).await, "page.cursor");
+    refused(ctx.dead_letters().list(&acme(), None, &Page::first(0)).await, "page.limit");
+    refused(ctx.dead_letters().list(&acme(), Some(" "), &Page::default()).await, "queue");
+    fails_as(ctx.dead_letters().list(&Scope::tenant(" "), None, &next).await, "scope_required");
 }
 
 pub(crate) async fn sixteen_takers_share_without_doubles(ctx: &Ctx) {
@@ -152,5 +230,14 @@ pub(crate) async fn bad_input_is_refused(ctx: &Ctx) {
     refused(letters.take(&acme(), "q", 1, Duration::ZERO).await, "visibility");
     let none = DeliveryReceipt { queue: "q".into(), item_id: "a".into(), delivery: 1 };
     fails_as(letters.ack(&acme(), &none).await, "not_found");
+    let long = "i".repeat(limits::ITEM_ID_BYTES + 1);
+    for (queue, item, field) in
+        [(" ", "a", "queue"), ("q", "\0", "item_id"), ("q", &long, "item_id")]
+    {
+        let receipt = DeliveryReceipt { queue: queue.into(), item_id: item.into(), delivery: 1 };
+        refused(letters.ack(&acme(), &receipt).await, field);
+        let step = Step::new(RequestId::parse("s").expect("a name")).write(Write::Ack(receipt));
+        refused(ctx.steps().commit(&acme(), step).await, &format!("step.writes[0].{field}"));
+    }
     assert_eq!(ctx.rows("dead_letters").await, 0);
 }

@@ -243,8 +243,11 @@ pub fn cases() -> Vec<Case> {
         "dead_letters" => dead_letters {
             items_are_taken_oldest_first_and_acknowledged,
             what_a_dead_worker_took_comes_back,
+            a_late_ack_is_fenced_though_nobody_took_it,
             burying_again_is_one_more_attempt,
             what_a_person_must_see_is_not_taken,
+            letters_are_listed_by_queue_and_id,
+            a_foreign_cursor_is_refused,
             sixteen_takers_share_without_doubles,
             another_scopes_letters_stay,
             bad_input_is_refused,

@@ -111,6 +111,18 @@ pub struct DeliveryReceipt {
     pub delivery: i64,
 }
 
+impl DeliveryReceipt {
+    /// Checks its names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] naming the field and the limit.
+    pub fn check(&self) -> Result<()> {
+        check_queue(&self.queue)?;
+        limits::name("item_id", &self.item_id, limits::ITEM_ID_BYTES)
+    }
+}
+
 /// A dead letter handed out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Delivery {
@@ -192,7 +204,8 @@ pub fn after(queue: Option<&str>, page: &Page) -> Result<(String, String)> {
 /// - An item is buried once per queue and id; burying it again notes one more attempt and makes
 ///   it visible.
 /// - A taken item is invisible until `visible_at`; a crashed worker's items come back.
-/// - Nothing is lost between take and ack; a late ack is [`Error::Fenced`].
+/// - Nothing is lost between take and ack; an ack from `visible_at` on is [`Error::Fenced`], also
+///   when nobody has taken the item meanwhile: somebody else may be about to.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
     /// Keeps a failure.
@@ -221,8 +234,8 @@ pub trait DeadLetters: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Fenced`] when it was taken again since, or buried again; [`Error::NotFound`] when
-    /// it is gone.
+    /// [`Error::Fenced`] when its visibility is over, or it was taken or buried again since;
+    /// [`Error::NotFound`] when it is gone; [`Error::Invalid`] as [`DeliveryReceipt::check`].
     #[doc(alias = "mark_processed")]
     async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()>;
 

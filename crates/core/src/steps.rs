@@ -83,7 +83,7 @@ impl Write {
             Self::Events(append) => append.check(),
             Self::Workflow(run) => run.check(),
             Self::Bury(burial) => burial.check(),
-            Self::Ack(receipt) => crate::dead_letters::check_queue(&receipt.queue),
+            Self::Ack(receipt) => receipt.check(),
         }
     }
 
@@ -250,7 +250,9 @@ pub struct Receipt {
     pub committed_at: DateTime<Utc>,
     /// What each write did, in the order given.
     pub outcomes: Vec<Outcome>,
-    /// Whether this answers a repeat or a look-up: nothing was written now.
+    /// Whether this answers a repeat or a look-up: this call wrote nothing. A store that sends a
+    /// call again by itself, because the answer to its COMMIT was lost, says `false` where it finds
+    /// what that very call had written.
     pub replayed: bool,
     /// Whether the repeat's payload was another one.
     pub differs: bool,
@@ -263,6 +265,8 @@ pub struct Receipt {
 /// - All writes of a step are seen together or not at all; if any check fails nothing is written.
 /// - Receipts are keyed by tenant, user, agent and step id; the second writer of an id waits for
 ///   the first and answers its receipt.
+/// - Of all calls with one id exactly one is answered without `replayed`, unless the answer of the
+///   one that wrote never reached its caller.
 /// - Transactions take their locks in one global order ([`Write::order`]).
 #[async_trait]
 pub trait Steps: Send + Sync {

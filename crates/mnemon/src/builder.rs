@@ -130,31 +130,49 @@ impl Builder {
         };
         embedder.signature().check()?;
         let mut notices = Vec::new();
-        let (store, place) = self.store(&mut notices).await?;
-        match register(store.as_ref(), embedder).await {
+        let (opened, place) = self.store(&mut notices).await?;
+        match register(opened.store.as_ref(), embedder).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
-                Ok(Mnemon::assemble(store, embedder, &self.config, place, notices))
+                Ok(Mnemon::assemble(opened, embedder, &self.config, place, notices))
             }
             Err(error) => {
-                store.close().await;
+                opened.store.close().await;
                 Err(error)
             }
         }
     }
 
-    async fn store(&self, notices: &mut Vec<String>) -> Result<(Arc<dyn Store>, String)> {
+    async fn store(&self, notices: &mut Vec<String>) -> Result<(Opened, String)> {
         #[cfg(feature = "postgres")]
         if let Some(pool) = &self.pool {
-            let store = postgres::from_pool(pool.clone()).await?;
-            return Ok((store, "a pool of the host's".to_owned()));
+            let opened = postgres::from_pool(pool.clone()).await?;
+            return Ok((opened, "a pool of the host's".to_owned()));
         }
         let url = self.config.url()?;
-        let store = match location::backend_of(url.reveal())? {
-            Backend::Sqlite => sqlite::open(self, &url, notices).await?,
+        let opened = match location::backend_of(url.reveal())? {
+            Backend::Sqlite => Opened::embedded(sqlite::open(self, &url, notices).await?),
             _ => postgres::open(&self.config, &url).await?,
         };
-        Ok((store, url.to_string()))
+        Ok((opened, url.to_string()))
+    }
+}
+
+/// A store, and the same by its own type where it can do what others cannot.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    /// For steps inside a transaction of the host's.
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: Option<Arc<mnemon_postgres::PostgresStore>>,
+}
+
+impl Opened {
+    fn embedded(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            #[cfg(feature = "postgres")]
+            postgres: None,
+        }
     }
 }
 

@@ -51,8 +51,8 @@ impl DeadLetters<'_> {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Fenced`] when it was taken or buried again since; [`crate::Error::NotFound`];
-    /// [`crate::Error::ScopeRequired`].
+    /// [`crate::Error::Fenced`] when its visibility is over, or it was taken or buried again since;
+    /// [`crate::Error::NotFound`]; [`crate::Error::Invalid`]; [`crate::Error::ScopeRequired`].
     pub async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()> {
         self.inner.ready()?;
         let outcome = self.inner.store.dead_letters().ack(scope, receipt).await;

@@ -10,7 +10,7 @@ use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::upkeep::TaskStatus;
 use mnemon_core::{Error, Result, Scope, Store, limits};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, Opened};
 use crate::checkpoints::Checkpoints;
 use crate::claims::Claims;
 use crate::config::Config;
@@ -35,6 +35,8 @@ pub struct Mnemon {
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: Option<Arc<mnemon_postgres::PostgresStore>>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) rejections: Rejections,
     place: String,
@@ -88,16 +90,18 @@ impl Mnemon {
     }
 
     pub(crate) fn assemble(
-        store: Arc<dyn Store>,
+        opened: Opened,
         embedder: Option<Arc<dyn Embedder>>,
         config: &Config,
         place: String,
         notices: Vec<String>,
     ) -> Self {
-        let background = Background::start(&store, &config.upkeep);
+        let background = Background::start(&opened.store, &config.upkeep);
         Self {
             inner: Arc::new(Inner {
-                store,
+                store: opened.store,
+                #[cfg(feature = "postgres")]
+                postgres: opened.postgres,
                 embedder,
                 rejections: Rejections::default(),
                 place,

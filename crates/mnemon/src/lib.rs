@@ -67,7 +67,7 @@ pub use mnemon_core::{
 };
 
 #[cfg(feature = "postgres")]
-pub use mnemon_postgres::PgPool;
+pub use mnemon_postgres::{PgConnection, PgPool};
 #[cfg(feature = "sqlite")]
 pub use mnemon_sqlite::Clock;
 

@@ -1,5 +1,8 @@
 //! Steps: writes to any number of facets together, exactly once.
 
+#[cfg(feature = "postgres")]
+mod joined;
+
 use mnemon_core::memories::NewMemory;
 pub use mnemon_core::steps::*;
 use mnemon_core::{Facet, RequestId, Result, Scope};
@@ -62,23 +65,50 @@ impl Mnemon {
         inner.watched(scope, outcome).await
     }
 
-    async fn commit_checked(&self, scope: &Scope, mut step: Step) -> Result<Receipt> {
+    /// The same step with a vector for every memory that brings none: what [`Mnemon::commit`] does
+    /// by itself. For hosts that commit in a transaction of their own and should not hold it open
+    /// while a model works. A step that has happened already comes back as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] as [`Step::check`]; [`crate::Error::ScopeRequired`]; an embedder's
+    /// own.
+    pub async fn embed_step(&self, scope: &Scope, step: Step) -> Result<Step> {
         let inner = self.inner();
-        let wanting = wanting(&step);
-        if !wanting.is_empty() && inner.embedder.is_some() {
-            // A repeat needs no vectors, whatever model is set now.
-            let known = inner.store.steps().receipt(scope, &step.id).await?.is_some();
-            if !known {
-                self.embed_step(scope, &mut step, &wanting).await?;
-            }
-        }
+        inner.ready()?;
+        let outcome = match step.check(scope) {
+            Ok(()) => self.embedded(scope, step).await,
+            Err(error) => Err(error),
+        };
+        inner.watched(scope, outcome).await
+    }
+
+    async fn commit_checked(&self, scope: &Scope, step: Step) -> Result<Receipt> {
+        let inner = self.inner();
+        let step = self.embedded(scope, step).await?;
         inner.ready()?;
         inner.store.steps().commit(scope, step).await
     }
 
-    async fn embed_step(&self, scope: &Scope, step: &mut Step, wanting: &[usize]) -> Result<()> {
+    /// A checked step with its vectors; one that happened needs none, whatever model is set now.
+    async fn embedded(&self, scope: &Scope, mut step: Step) -> Result<Step> {
+        if self.wants_vectors(&step) {
+            let known = self.inner().store.steps().receipt(scope, &step.id).await?.is_some();
+            if !known {
+                self.add_vectors(scope, &mut step).await?;
+            }
+        }
+        Ok(step)
+    }
+
+    fn wants_vectors(&self, step: &Step) -> bool {
+        self.inner().embedder.is_some() && !wanting(step).is_empty()
+    }
+
+    async fn add_vectors(&self, scope: &Scope, step: &mut Step) -> Result<()> {
         let Some(embedder) = &self.inner().embedder else { return Ok(()) };
         scope.admit(Facet::Memories)?;
+        let wanting = wanting(step);
         let texts: Vec<&str> = wanting
             .iter()
             .filter_map(|at| memory(&step.writes[*at]))

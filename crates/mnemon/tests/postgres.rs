@@ -2,9 +2,15 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use mnemon::embed::Embedder;
+use mnemon::turns::NewTurn;
 use mnemon::{
-    Backend, Config, Error, MigrateMode, Mnemon, NewMemory, Outcome, PgPool, Recall, Scope, Task,
-    UpkeepOptions, migrations,
+    Backend, Config, Error, MigrateMode, Mnemon, ModelSignature, NewMemory, Outcome, PgPool,
+    Recall, Receipt, RequestId, Result, Scope, Step, Task, UpkeepOptions, Write, migrations,
 };
 use mnemon_testkit::{Major, Server, TestDatabase, postgres_wanted};
 
@@ -114,5 +120,122 @@ async fn an_old_schema_is_refused_where_it_may_not_be_changed() {
 
         assert_eq!(refused.code(), "setup");
         assert!(refused.to_string().contains("mnemon migrate up"), "{refused}");
+    }
+}
+
+/// An embedder that counts its calls.
+struct Counting {
+    signature: ModelSignature,
+    calls: AtomicUsize,
+}
+
+impl Counting {
+    fn new() -> Arc<Self> {
+        let signature = ModelSignature {
+            name: "counting".to_owned(),
+            dimension: 2,
+            hash: "0123456789abcdef".to_owned(),
+            semantic: true,
+        };
+        Arc::new(Self { signature, calls: AtomicUsize::new(0) })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Embedder for Counting {
+    fn signature(&self) -> &ModelSignature {
+        &self.signature
+    }
+
+    async fn embed(&self, _: &str) -> Result<Vec<f32>> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(vec![1.0, 0.5])
+    }
+}
+
+async fn rows(pool: &PgPool, count: &'static str) -> i64 {
+    sqlx::query_scalar(count).fetch_one(pool).await.unwrap()
+}
+
+const ORDERS: &str = "select count(*) from orders";
+const MEMORIES: &str = "select count(*) from mnemon.memories";
+const VECTORS: &str = "select count(*) from mnemon.embeddings_1";
+const TURNS: &str = "select count(*) from mnemon.turns";
+
+fn order(n: i32) -> Step {
+    Step::new(RequestId::parse(format!("order-{n}")).unwrap())
+        .write(Write::Turn(Box::new(NewTurn::new("a tent, please", "ordered"))))
+        .write(Write::Remember(Box::new(NewMemory::new(format!("Ada's order {n} is a tent")))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_and_the_hosts_own_rows_commit_and_roll_back_together() {
+    for database in databases().await {
+        let embedder = Counting::new();
+        // A pool of one: whoever holds its connection may not need another.
+        let one = sqlx::postgres::PgPoolOptions::new().max_connections(1);
+        Mnemon::builder(database.url())
+            .embedder(embedder.clone())
+            .open()
+            .await
+            .unwrap()
+            .close()
+            .await;
+        let pool = one.connect(database.url()).await.unwrap();
+        let db = Mnemon::builder("")
+            .pool(pool.clone())
+            .embedder(embedder.clone())
+            .background_upkeep(false)
+            .open()
+            .await
+            .unwrap();
+        sqlx::query("create table orders (id int primary key)").execute(&pool).await.unwrap();
+        let scope = Scope::tenant("acme").user("ada").session("s");
+
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("insert into orders values (1)").execute(&mut *tx).await.unwrap();
+        let undone = db.commit_in(&mut tx, &scope, order(1)).await.unwrap();
+        let again = db.commit_in(&mut tx, &scope, order(1)).await.unwrap();
+        assert_eq!(again, Receipt { replayed: true, ..undone }, "its own transaction sees it");
+        assert_eq!(embedder.calls(), 1, "a repeat is not embedded");
+        tx.rollback().await.unwrap();
+        for table in [ORDERS, MEMORIES, VECTORS, TURNS] {
+            assert_eq!(rows(&pool, table).await, 0, "{table}");
+        }
+
+        // Embedded beforehand, the model is not asked while the transaction stands open.
+        let ready = db.embed_step(&scope, order(1)).await.unwrap();
+        assert_eq!(embedder.calls(), 2);
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("insert into orders values (1)").execute(&mut *tx).await.unwrap();
+        let done = db.commit_in(&mut tx, &scope, ready).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!done.replayed);
+        assert_eq!(embedder.calls(), 2);
+        for table in [ORDERS, MEMORIES, VECTORS, TURNS] {
+            assert_eq!(rows(&pool, table).await, 1, "{table}");
+        }
+        let again = db.commit(&scope, order(1)).await.unwrap();
+        assert_eq!(again, Receipt { replayed: true, ..done });
+        let untouched = db.embed_step(&scope, order(1)).await.unwrap();
+        assert_eq!((untouched, embedder.calls()), (order(1), 2));
+
+        // A refused step takes the host's rows with it when the host rolls back, as it must.
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("insert into orders values (2)").execute(&mut *tx).await.unwrap();
+        let other = Step::new(RequestId::parse("order-1").unwrap());
+        let other = other.write(Write::Turn(Box::new(NewTurn::new("no", "no")))).strict();
+        let refused = db.commit_in(&mut tx, &scope, other).await;
+        assert!(matches!(refused, Err(Error::StepReused { .. })), "{refused:?}");
+        let nobody = db.commit_in(&mut tx, &Scope::default(), order(2)).await;
+        assert!(matches!(nobody, Err(Error::ScopeRequired { .. })), "{nobody:?}");
+        tx.rollback().await.unwrap();
+        assert_eq!(rows(&pool, ORDERS).await, 1);
+        db.close().await;
+        pool.close().await;
     }
 }

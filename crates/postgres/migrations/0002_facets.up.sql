@@ -37,6 +37,7 @@ create table mnemon.receipts (
     fingerprint  bytea       not null check (octet_length(fingerprint) = 32),
     outcomes     jsonb       not null,
     committed_at timestamptz not null,
+    call_id      uuid        not null,
     primary key (tenant, user_id, agent_id, step_id)
 ) with (fillfactor = 70);
 comment on table  mnemon.receipts is 'Proofs that steps happened: ids and versions, never payloads.';
@@ -47,6 +48,7 @@ comment on column mnemon.receipts.step_id is 'The step, by its caller''s name.';
 comment on column mnemon.receipts.fingerprint is 'blake3 of what the caller gave.';
 comment on column mnemon.receipts.outcomes is 'What each write did, in the order given.';
 comment on column mnemon.receipts.committed_at is 'When it happened.';
+comment on column mnemon.receipts.call_id is 'The call that wrote it: one that is sent again after a lost answer knows its own.';
 -- Kept in the order of arrival; a BRIN leaves the update that completes a receipt in its page.
 create index receipts_upkeep on mnemon.receipts using brin (committed_at);
 

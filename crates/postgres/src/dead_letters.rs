@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::dead_letters::{
-    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, after, check_queue,
-    check_take,
+    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, after, check_take,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
-use mnemon_core::{Error, Page, Paged, Result, Scope, limits};
+use mnemon_core::{Error, Page, Paged, Result, Scope};
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_scalar};
 
@@ -58,8 +57,7 @@ impl DeadLetters for PostgresStore {
 
     async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()> {
         let scope = &scope.admit(Facet::DeadLetters)?;
-        check_queue(&receipt.queue)?;
-        limits::name("item_id", &receipt.item_id, limits::ITEM_ID_BYTES)?;
+        receipt.check()?;
         // A repeat after a lost answer would report the item as not found.
         let call = calling("acknowledging a dead letter", scope, Retry::Never);
         self.link.run(call, |conn| work(async move { ack(conn, scope, receipt).await })).await
@@ -260,6 +258,8 @@ pub(crate) async fn ack(
             delete from mnemon.dead_letters
             where tenant = $1 and queue = $2 and item_id = $3 and delivery = $4
               and ($5::text is null or user_id = $5) and ($6::text is null or agent_id = $6)
+              -- From then on others may take it, whether they have or not.
+              and visible_at > (select mnemon.now())
             returning item_id
         ), attempts as (
             delete from mnemon.dead_letter_attempts a

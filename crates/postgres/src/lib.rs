@@ -37,6 +37,6 @@ mod tests;
 
 pub use migrate::PostgresMigrator;
 pub use options::{Options, PoolOptions};
-/// What [`PostgresStore::from_pool`] takes.
-pub use sqlx::postgres::PgPool;
+/// What [`PostgresStore::from_pool`] and [`PostgresStore::commit_in`] take.
+pub use sqlx::postgres::{PgConnection, PgPool};
 pub use store::PostgresStore;

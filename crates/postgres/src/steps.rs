@@ -3,7 +3,7 @@
 //! Locks are taken in one global order: the receipt first (the second writer of an id waits on the
 //! unique index for the first), then guards by key, then heads in `Step::lock_order`, memories
 //! last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
-//! finds the receipt, or writes everything.
+//! finds the receipt of its own call, which is no repeat, or writes everything.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,6 +15,7 @@ use mnemon_core::{Error, RequestId, Result, Scope, limits};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_scalar};
+use uuid::Uuid;
 
 use crate::error::{self, Fault};
 use crate::events::append as events;
@@ -24,6 +25,7 @@ use crate::store::PostgresStore;
 use crate::{checkpoints, claims, dead_letters, locks, row, turns, workflows};
 
 const DOING: &str = "committing a step";
+const READING: &str = "reading a receipt";
 
 /// How often a receipt is looked for that upkeep removes meanwhile.
 const ROUNDS: usize = 3;
@@ -48,14 +50,10 @@ impl Steps for PostgresStore {
     async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {
         // Receipts need what every facet needs: a tenant.
         let admitted = &scope.admit(Facet::Events)?;
-        let call = Call {
-            doing: "reading a receipt",
-            tenant: Some(admitted.tenant),
-            retry: Retry::Idempotent,
-        };
+        let call = Call { doing: READING, tenant: Some(admitted.tenant), retry: Retry::Idempotent };
         let kept =
             self.link.run(call, |conn| work(async move { kept(conn, admitted, id).await })).await?;
-        Ok(kept.map(|(_, receipt)| receipt))
+        Ok(kept.map(|kept| kept.receipt))
     }
 }
 
@@ -76,20 +74,48 @@ impl PostgresStore {
         step.check(scope)?;
         let prepared = prepare(scope, step).await?;
         let done = async {
-            if self.link.rls() {
-                query_scalar!(
-                    "select set_config('mnemon.tenant', $1, true)",
-                    scope.admit(Facet::Events)?.tenant
-                )
-                .fetch_one(&mut *conn)
-                .await?;
-            }
+            self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
             commit(conn, scope, &prepared).await
         };
-        done.await.map_err(|fault: Fault| match fault {
-            Fault::Core(error) => error,
-            Fault::Sql(error) => error::sql(DOING, error),
-        })
+        done.await.map_err(|fault| refusal(DOING, fault))
+    }
+
+    /// The receipt of a step as the caller's own transaction sees it: also one that this very
+    /// transaction wrote.
+    ///
+    /// # Errors
+    ///
+    /// As [`Steps::receipt`]; nothing is retried here.
+    pub async fn receipt_in(
+        &self,
+        conn: &mut PgConnection,
+        scope: &Scope,
+        id: &RequestId,
+    ) -> Result<Option<Receipt>> {
+        let admitted = &scope.admit(Facet::Events)?;
+        let found = async {
+            self.enter(conn, admitted.tenant).await?;
+            kept(conn, admitted, id).await
+        };
+        let found = found.await.map_err(|fault| refusal(READING, fault))?;
+        Ok(found.map(|kept| kept.receipt))
+    }
+
+    /// Names the tenant to row-level security, where it is on, until the transaction ends.
+    async fn enter(&self, conn: &mut PgConnection, tenant: &str) -> Result<(), Fault> {
+        if self.link.rls() {
+            query_scalar!("select set_config('mnemon.tenant', $1, true)", tenant)
+                .fetch_one(conn)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn refusal(doing: &'static str, fault: Fault) -> Error {
+    match fault {
+        Fault::Core(error) => error,
+        Fault::Sql(error) => error::sql(doing, error),
     }
 }
 
@@ -97,6 +123,8 @@ impl PostgresStore {
 struct Prepared {
     step: Step,
     fingerprint: [u8; 32],
+    /// Names the call, however often it is sent.
+    call: Uuid,
     /// What is written, in the order of its locks, with its place in the step.
     writes: Vec<(usize, Ready)>,
     /// Written together, last, with their places.
@@ -157,7 +185,7 @@ impl Prepared {
         }
         let memories =
             if given.is_empty() { Vec::new() } else { memories::draft(scope, given, false)? };
-        Ok(Self { step, fingerprint, writes, memories, places })
+        Ok(Self { step, fingerprint, call: Uuid::now_v7(), writes, memories, places })
     }
 }
 
@@ -169,12 +197,12 @@ async fn commit(
 ) -> Result<Receipt, Fault> {
     let step = &prepared.step;
     let admitted = &scope.admit(Facet::Events)?;
-    if let Some((fingerprint, receipt)) = claim(conn, admitted, prepared).await? {
+    if let Some(Kept { fingerprint, call, receipt }) = claim(conn, admitted, prepared).await? {
         let differs = fingerprint != prepared.fingerprint;
         if differs && step.strict {
             return Err(Error::StepReused { id: step.id.to_string() }.into());
         }
-        return Ok(Receipt { differs, ..receipt });
+        return Ok(Receipt { differs, replayed: call != prepared.call, ..receipt });
     }
     locks::guard(conn, admitted, &step.guards).await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
@@ -204,13 +232,13 @@ async fn claim(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     prepared: &Prepared,
-) -> Result<Option<([u8; 32], Receipt)>, Fault> {
+) -> Result<Option<Kept>, Fault> {
     for _ in 0..ROUNDS {
         let done = query!(
             r#"
             insert into mnemon.receipts
-                (tenant, user_id, agent_id, step_id, fingerprint, outcomes, committed_at)
-            values ($1, $2, $3, $4, $5, '[]', mnemon.now())
+                (tenant, user_id, agent_id, step_id, fingerprint, outcomes, committed_at, call_id)
+            values ($1, $2, $3, $4, $5, '[]', mnemon.now(), $6)
             on conflict (tenant, user_id, agent_id, step_id) do nothing
             "#,
             scope.tenant,
@@ -218,6 +246,7 @@ async fn claim(
             scope.agent.unwrap_or_default(),
             prepared.step.id.as_str(),
             prepared.fingerprint.as_slice(),
+            prepared.call,
         )
         .execute(&mut *conn)
         .await?;
@@ -308,15 +337,21 @@ async fn keep(
     Ok(at)
 }
 
-/// The receipt of a step as a repeat answers it, with the step's fingerprint.
+/// A receipt as a repeat answers it, with what the step was and which call wrote it.
+struct Kept {
+    fingerprint: [u8; 32],
+    call: Uuid,
+    receipt: Receipt,
+}
+
 async fn kept(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     id: &RequestId,
-) -> Result<Option<([u8; 32], Receipt)>, Fault> {
+) -> Result<Option<Kept>, Fault> {
     const WHAT: &str = "a receipt";
     let found = query!(
-        "select fingerprint, outcomes, committed_at from mnemon.receipts
+        "select fingerprint, outcomes, committed_at, call_id from mnemon.receipts
          where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4",
         scope.tenant,
         scope.user.unwrap_or_default(),
@@ -333,7 +368,8 @@ async fn kept(
         replayed: true,
         differs: false,
     };
-    Ok(Some((row::hash(&found.fingerprint, WHAT)?, receipt)))
+    let fingerprint = row::hash(&found.fingerprint, WHAT)?;
+    Ok(Some(Kept { fingerprint, call: found.call_id, receipt }))
 }
 
 /// Removes a batch of receipts that were kept long enough.

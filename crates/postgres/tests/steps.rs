@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mnemon_core::checkpoints::ExpectedHead;
 use mnemon_core::memories::NewMemory;
 use mnemon_core::migrations::{MigrateMode, Migrations};
-use mnemon_core::steps::{Step, Steps, Write};
+use mnemon_core::steps::{Receipt, Step, Steps, Write};
 use mnemon_core::{Error, Store};
 use mnemon_postgres::{Options, PostgresStore};
 use mnemon_testkit::{Proxy, Trip, When};
@@ -49,17 +49,46 @@ async fn a_connection_cut_at_any_message_leaves_one_copy_of_each_effect() {
                 let receipt = store.commit(&scope(&tenant), full("s")).await.unwrap();
                 let again = store.commit(&scope(&tenant), full("s")).await.unwrap();
 
-                assert_eq!(receipt.outcomes, again.outcomes);
-                assert!(again.replayed && !again.differs);
+                assert!(!receipt.replayed, "{when:?} {n}: this very call wrote it");
+                assert_eq!(again, Receipt { replayed: true, ..receipt });
                 assert_rows(&mut conn, &tenant, 1).await;
             }
         }
         // Once more on COMMIT itself: sent, and its answer lost.
         proxy.cut_at(Trip::Statement("commit".into()), When::After);
         let receipt = store.commit(&scope("commit"), full("s")).await.unwrap();
-        assert!(receipt.replayed, "the second sending found what the first had committed");
+        assert!(!receipt.replayed, "the second sending found what the first had committed");
         assert_rows(&mut conn, "commit", 1).await;
+        // Another call finds the same receipt after the same mishap, and it is a repeat.
+        proxy.cut_at(Trip::Statement("commit".into()), When::After);
+        let again = store.commit(&scope("commit"), full("s")).await.unwrap();
+        assert_eq!(again, Receipt { replayed: true, ..receipt });
         store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_commit_keeps_other_callers_repeats() {
+    for server in common::servers() {
+        let db = common::migrated(&server).await;
+        let proxy = Proxy::to(&server.address());
+        let behind = through(&proxy, db.url()).await;
+        let direct = PostgresStore::open(&Options::new(db.url())).await.unwrap();
+        for n in 0..10 {
+            let tenant = format!("t{n}");
+            proxy.cut_at(Trip::Statement("commit".into()), When::After);
+            let (of, other) = (scope(&tenant), scope(&tenant));
+            let (one, two) =
+                tokio::join!(behind.commit(&of, full("s")), direct.commit(&other, full("s")));
+            let (one, two) = (one.unwrap(), two.unwrap());
+
+            assert_ne!(one.replayed, two.replayed, "one of them wrote it");
+            assert_eq!(one, Receipt { replayed: one.replayed, ..two });
+            let differing = Step::new(id("s")).write(remember("another")).strict();
+            assert!(matches!(behind.commit(&of, differing).await, Err(Error::StepReused { .. })));
+        }
+        behind.close().await;
+        direct.close().await;
     }
 }
 

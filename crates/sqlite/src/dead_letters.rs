@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::dead_letters::{
-    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, after, check_queue,
-    check_take,
+    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, after, check_take,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Error, Facet, Page, Paged, Result, Scope, limits};
+use mnemon_core::{Error, Facet, Page, Paged, Result, Scope};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Done;
@@ -41,7 +40,7 @@ pub(crate) mod sql {
         TAKE = "update dead_letters set visible_at = ?4, delivery = delivery + 1 \
             where tenant = ?1 and queue = ?2 and item_id = ?3 \
             returning delivery, item, error, attempts, buried_at";
-        DELIVERED = "select delivery from dead_letters \
+        DELIVERED = "select delivery, visible_at from dead_letters \
             where tenant = ?1 and queue = ?2 and item_id = ?3 \
             and (?4 is null or user_id = ?4) and (?5 is null or agent_id = ?5)";
         /// From a place to the end of a queue, or of all: every blob is above every text.
@@ -93,8 +92,7 @@ impl DeadLetters for SqliteStore {
     async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()> {
         self.alive()?;
         scope.admit(Facet::DeadLetters)?;
-        check_queue(&receipt.queue)?;
-        limits::name("item_id", &receipt.item_id, limits::ITEM_ID_BYTES)?;
+        receipt.check()?;
         let (scope, receipt) = (scope.clone(), receipt.clone());
         self.write("acknowledging a dead letter", move |conn| {
             ack(conn, &scope.admit(Facet::DeadLetters)?, &receipt)
@@ -235,17 +233,19 @@ fn take(
 /// Removes an item that is dealt with, with its attempts.
 pub(crate) fn ack(conn: &Connection, scope: &Admitted<'_>, receipt: &DeliveryReceipt) -> Done<()> {
     let key = [scope.tenant, receipt.queue.as_str(), receipt.item_id.as_str()];
-    let delivery: Option<i64> = conn
+    let found: Option<(i64, i64)> = conn
         .prepare_cached(sql::DELIVERED)?
-        .query_row(params![key[0], key[1], key[2], scope.user, scope.agent], |row| row.get(0))
+        .query_row(params![key[0], key[1], key[2], scope.user, scope.agent], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     let name = name(&receipt.queue, &receipt.item_id);
-    match delivery {
-        None => return Err(Error::not_found("dead letter", name).into()),
-        Some(delivery) if delivery != receipt.delivery => {
-            return Err(Error::Fenced { key: name }.into());
-        }
-        Some(_) => {}
+    let Some((delivery, visible_at)) = found else {
+        return Err(Error::not_found("dead letter", name).into());
+    };
+    // From then on others may take it, whether they have or not.
+    if delivery != receipt.delivery || visible_at <= now(conn)? {
+        return Err(Error::Fenced { key: name }.into());
     }
     conn.prepare_cached(sql::FORGET_ATTEMPTS)?.execute(key)?;
     conn.prepare_cached(sql::FORGET)?.execute(key)?;

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::dead_letters::{Burial, DeliveryReceipt};
-use mnemon_core::{Facet, Result, Scope, Store};
+use mnemon_core::{Facet, Page, Result, Scope, Store};
 use serde_json::Value;
 
 use super::{Probe, Row, Seen, Standing};
 
 /// Whatever is taken may be taken again at once.
 const AT_ONCE: Duration = Duration::from_micros(1);
+/// Longer than a case lasts.
+const AN_HOUR: Duration = Duration::from_hours(1);
 
 pub(super) struct DeadLettersProbe;
 
@@ -30,7 +32,7 @@ impl Probe for DeadLettersProbe {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["take"]
+        &["list", "take"]
     }
 
     fn changes(&self) -> &'static [&'static str] {
@@ -47,11 +49,16 @@ impl Probe for DeadLettersProbe {
     async fn read(
         &self,
         store: &dyn Store,
-        _verb: &str,
+        verb: &str,
         reader: &Scope,
         rows: &[Standing],
     ) -> Result<Seen> {
         let mut labels = BTreeSet::new();
+        if verb == "list" {
+            let all = store.dead_letters().list(reader, None, &Page::first(500)).await?;
+            labels.extend(all.items.into_iter().map(|letter| letter.queue));
+            return Ok(Seen::Labels(labels));
+        }
         for row in rows {
             let taken = store.dead_letters().take(reader, &row.name, 1, AT_ONCE).await?;
             labels.extend(taken.into_iter().map(|delivery| delivery.receipt.queue));
@@ -67,9 +74,16 @@ impl Probe for DeadLettersProbe {
         row: &Standing,
     ) -> Result<()> {
         let service = Scope::tenant(row.row.writer.tenant.as_str());
-        let taken = store.dead_letters().take(&service, &row.name, 1, AT_ONCE).await?;
+        let letters = store.dead_letters();
+        // Buried again it is visible, whoever took it before; what is gone stays gone.
+        let there = letters.list(&service, Some(&row.name), &Page::first(1)).await?;
+        if !there.items.is_empty() {
+            let burial = Burial::new(row.name.as_str(), "item", Value::Null, "it failed");
+            letters.bury(&service, burial, None).await?;
+        }
+        let taken = letters.take(&service, &row.name, 1, AN_HOUR).await?;
         let gone = DeliveryReceipt { queue: row.name.clone(), item_id: "item".into(), delivery: 0 };
         let receipt = taken.into_iter().next().map_or(gone, |delivery| delivery.receipt);
-        store.dead_letters().ack(by, &receipt).await
+        letters.ack(by, &receipt).await
     }
 }

@@ -35,15 +35,14 @@ pub(super) mod sqlite {
 
 #[cfg(not(feature = "postgres"))]
 pub(super) mod postgres {
-    use std::sync::Arc;
-
+    use mnemon_core::Result;
     use mnemon_core::migrations::Migrations;
-    use mnemon_core::{Result, Store};
 
+    use crate::builder::Opened;
     use crate::config::{Config, SecretUrl};
 
     #[expect(clippy::unused_async, reason = "the shape of the store it stands in for")]
-    pub(in crate::builder) async fn open(_: &Config, _: &SecretUrl) -> Result<Arc<dyn Store>> {
+    pub(in crate::builder) async fn open(_: &Config, _: &SecretUrl) -> Result<Opened> {
         super::left_out("PostgreSQL", "postgres")
     }
 

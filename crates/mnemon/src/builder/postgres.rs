@@ -6,14 +6,20 @@ use mnemon_core::migrations::Migrations;
 use mnemon_core::{Result, Store};
 use mnemon_postgres::{Options, PgPool, PoolOptions, PostgresMigrator, PostgresStore};
 
+use super::Opened;
 use crate::config::{Config, SecretUrl};
 
-pub(super) async fn open(config: &Config, url: &SecretUrl) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(PostgresStore::open(&options(config, url)).await?))
+pub(super) async fn open(config: &Config, url: &SecretUrl) -> Result<Opened> {
+    Ok(opened(PostgresStore::open(&options(config, url)).await?))
 }
 
-pub(super) async fn from_pool(pool: PgPool) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(PostgresStore::from_pool(pool).await?))
+pub(super) async fn from_pool(pool: PgPool) -> Result<Opened> {
+    Ok(opened(PostgresStore::from_pool(pool).await?))
+}
+
+fn opened(store: PostgresStore) -> Opened {
+    let store = Arc::new(store);
+    Opened { store: Arc::clone(&store) as Arc<dyn Store>, postgres: Some(store) }
 }
 
 pub(super) async fn migrations(config: &Config, url: &SecretUrl) -> Result<Box<dyn Migrations>> {
