@@ -23,6 +23,9 @@
 //! [`mnemon_core::Facet::rule`]. Until then it stands in `isolation::NOT_BUILT`. Give
 //! [`FailingStore`] its trait, too.
 //!
+//! **Crashes** are the stores' own tests, as only they know where to kill a process; what the
+//! killed writers write, and what must stand afterwards, is in [`crashes`].
+//!
 //! **A database** joins with a [`Provider`] in `tests/conformance.rs`: a fresh database, further
 //! handles on it, its clock, a row count. A store that cannot do something says so there
 //! ([`Provider::row_level_security`]); the run prints what was left out for it.
@@ -34,6 +37,7 @@ mod case;
 mod check;
 mod checkpoints;
 mod claims;
+pub mod crashes;
 mod ctx;
 mod dead_letters;
 mod events;

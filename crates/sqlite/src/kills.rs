@@ -1,6 +1,8 @@
 //! Steps and SIGKILL: a writer process dies at every boundary of a step's statements, and of
 //! merged steps of four writers; what is sent again leaves exactly one copy of each effect.
 
+mod runs;
+
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
