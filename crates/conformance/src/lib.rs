@@ -271,6 +271,11 @@ pub fn cases() -> Vec<Case> {
             a_guard_holds_until_somebody_newer_comes,
             bad_input_is_refused,
         }
+        "locks" => locks::random {
+            random_requests_agree_with_the_model_seed_1,
+            random_requests_agree_with_the_model_seed_2,
+            random_requests_agree_with_the_model_seed_3,
+        }
         "claims" => claims {
             a_lone_claim_is_believed,
             two_values_about_the_same_time_are_contested,
@@ -302,6 +307,18 @@ pub fn cases() -> Vec<Case> {
             a_write_at_fault_is_named,
             bad_steps_are_refused,
             old_receipts_are_swept,
+        }
+        "steps" => steps::bad_input {
+            two_writes_that_decide_the_same_are_refused,
+            an_id_may_be_as_long_as_its_limit,
+            json_of_a_step_says_the_same,
+            another_vector_makes_no_other_step,
+            a_used_id_under_a_stale_version_answers_the_first_receipt,
+        }
+        "steps" => steps::random {
+            random_steps_agree_with_the_model_seed_1,
+            random_steps_agree_with_the_model_seed_2,
+            random_steps_agree_with_the_model_seed_3,
         }
         "upkeep" => upkeep {
             every_task_has_a_status_and_runs_to_its_end,

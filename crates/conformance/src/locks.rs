@@ -1,5 +1,7 @@
 //! Cases for locks: one live holder per key, fences that only grow, guards on every write.
 
+pub(crate) mod random;
+
 use std::time::Duration;
 
 use chrono::TimeDelta;

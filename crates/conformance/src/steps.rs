@@ -1,5 +1,8 @@
 //! Cases for steps: every facet together or not at all, exactly once under an id.
 
+pub(crate) mod bad_input;
+pub(crate) mod random;
+
 use std::sync::Arc;
 
 use chrono::TimeDelta;

@@ -62,7 +62,9 @@ impl Write {
     /// key first, memories (which have no head) last.
     pub fn order(&self) -> (u8, String) {
         match self {
-            Self::Checkpoint(put) => (1, put.thread.to_string()),
+            Self::Checkpoint(put) => {
+                (1, format!("{}\0{}", put.thread.thread_id, put.thread.namespace))
+            }
             Self::Assert(_) => (2, String::new()),
             Self::Bury(burial) => (3, format!("{}\0{}", burial.queue, burial.item_id)),
             Self::Ack(receipt) => (3, format!("{}\0{}", receipt.queue, receipt.item_id)),
@@ -147,6 +149,23 @@ impl Step {
     pub fn strict(mut self) -> Self {
         self.strict = true;
         self
+    }
+
+    /// Reads a step that came as JSON.
+    ///
+    /// ```
+    /// use mnemon_core::steps::Step;
+    ///
+    /// let error = Step::from_json(r#"{"id": "s", "writes": [{"write": "telepathy"}]}"#).unwrap_err();
+    /// assert!(error.to_string().starts_with("step: unknown variant `telepathy`"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] of `step` for what is no step: an unknown facet or field, an id over its
+    /// limit, broken JSON. The fields themselves are checked by [`Step::check`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::invalid("step", error.to_string()))
     }
 
     /// Checks the step and every write of it against the scope.
@@ -349,6 +368,9 @@ mod tests {
     fn an_unknown_write_is_refused() {
         let json = r#"{"id": "s", "writes": [{"write": "telepathy"}]}"#;
 
-        assert!(serde_json::from_str::<Step>(json).is_err());
+        let error = Step::from_json(json).unwrap_err();
+
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+        assert!(error.to_string().contains("telepathy"), "{error}");
     }
 }

@@ -116,7 +116,8 @@ pub(crate) fn note(
         .query_row([scope.tenant, SYSTEM_STREAM, kind], |row| row.get(0))
         .optional()?;
     let pause = i64::try_from(at_most_every.as_micros()).unwrap_or(i64::MAX);
-    if last.is_some_and(|last| now.saturating_sub(last) < pause) {
+    // Without a pause every note is taken, also when the clock went backwards.
+    if pause > 0 && last.is_some_and(|last| now.saturating_sub(last) < pause) {
         return Ok(None);
     }
     let (version, recorded_at): (i64, i64) = conn
