@@ -1,6 +1,9 @@
 //! Cases for events: notes on the system stream, gapless and rare enough.
 
 pub(crate) mod append;
+pub(crate) mod import;
+pub(crate) mod log;
+pub(crate) mod many;
 
 use std::time::Duration;
 

@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::Claims;
 use mnemon_core::dead_letters::DeadLetters;
-use mnemon_core::events::{Append, Appended, Event, Events};
+use mnemon_core::events::{
+    Append, Appended, Event, EventFilter, Events, Horizon, Import, Mark, Slice, StreamStats,
+};
 use mnemon_core::locks::{Guard, Locks};
 use mnemon_core::memories::{
     Hit, Memories, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
@@ -31,7 +33,7 @@ use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::turns::Turns;
 use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::workflows::Workflows;
-use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, Store};
+use mnemon_core::{Cursor, Error, MemoryId, Page, Paged, Result, Scope, Store};
 use serde_json::Value;
 
 /// At which point of a call the failure strikes.
@@ -211,6 +213,18 @@ impl Events for FailingStore {
         self.call(self.inner.events().append(scope, append, guard)).await
     }
 
+    async fn append_many(
+        &self,
+        scope: &Scope,
+        appends: Vec<Append>,
+    ) -> Result<Vec<Result<Appended>>> {
+        self.call(self.inner.events().append_many(scope, appends)).await
+    }
+
+    async fn import(&self, scope: &Scope, import: Import) -> Result<Appended> {
+        self.call(self.inner.events().import(scope, import)).await
+    }
+
     async fn note(
         &self,
         scope: &Scope,
@@ -223,6 +237,40 @@ impl Events for FailingStore {
 
     async fn read(&self, scope: &Scope, stream: &str, page: &Page) -> Result<Paged<Event>> {
         self.call(self.inner.events().read(scope, stream, page)).await
+    }
+
+    async fn read_all(
+        &self,
+        scope: &Scope,
+        filter: &EventFilter,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Slice> {
+        self.call(self.inner.events().read_all(scope, filter, after, limit)).await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &EventFilter, page: &Page) -> Result<Paged<Event>> {
+        self.call(self.inner.events().list(scope, filter, page)).await
+    }
+
+    async fn count(&self, scope: &Scope, filter: &EventFilter) -> Result<u64> {
+        self.call(self.inner.events().count(scope, filter)).await
+    }
+
+    async fn aggregate(&self, scope: &Scope, stream: &str) -> Result<StreamStats> {
+        self.call(self.inner.events().aggregate(scope, stream)).await
+    }
+
+    async fn moved(&self, scope: &Scope, mark: Mark, at_most: Duration) -> Result<Mark> {
+        self.call(self.inner.events().moved(scope, mark, at_most)).await
+    }
+
+    async fn horizon(&self) -> Result<Horizon> {
+        self.call(self.inner.events().horizon()).await
+    }
+
+    async fn restored(&self) -> Result<i64> {
+        self.call(self.inner.events().restored()).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mnemon_core::Page;
-use mnemon_core::events::SYSTEM_STREAM;
+use mnemon_core::events::{EventFilter, Mark, SYSTEM_STREAM};
 use mnemon_core::memories::{MemoryFilter, Namespace, NewMemory, Recall};
 use mnemon_core::store::Severity;
 use mnemon_core::upkeep::Task;
@@ -78,6 +78,15 @@ pub(crate) async fn after_close_every_call_is_refused(ctx: &Ctx) {
     fails_as(memories.register_model(&model(2)).await, "closed");
     fails_as(events.note(&ada(), "x", serde_json::json!({}), Duration::ZERO).await, "closed");
     fails_as(events.read(&ada(), SYSTEM_STREAM, &page).await, "closed");
+    let all = EventFilter::default();
+    fails_as(events.read_all(&ada(), &all, None, 1).await, "closed");
+    fails_as(events.list(&ada(), &all, &page).await, "closed");
+    fails_as(events.count(&ada(), &all).await, "closed");
+    fails_as(events.aggregate(&ada(), "s").await, "closed");
+    fails_as(events.append_many(&ada(), vec![]).await, "closed");
+    fails_as(events.moved(&ada(), Mark::default(), Duration::ZERO).await, "closed");
+    fails_as(events.horizon().await, "closed");
+    fails_as(events.restored().await, "closed");
     fails_as(upkeep.claim(Task::TextCounts, "x", true).await, "closed");
     fails_as(upkeep.batch(&lease).await, "closed");
     fails_as(upkeep.finish(&lease, None).await, "closed");

@@ -216,6 +216,31 @@ pub fn cases() -> Vec<Case> {
             another_version_than_expected_is_a_conflict,
             a_bad_append_is_refused,
         }
+        "events" => events::log {
+            the_log_is_read_in_one_order_from_any_cursor,
+            a_cursor_of_another_tenant_or_garbage_is_refused,
+            a_filter_finds_what_it_says_and_nothing_else,
+            lists_are_newest_first_without_gap_or_double,
+            a_stream_in_figures,
+            sixteen_writers_and_four_readers_of_the_log,
+            a_cursor_ahead_of_the_log_is_refused_and_a_new_epoch_cures_it,
+            a_wait_ends_with_an_append_of_any_handle,
+            random_reads_agree_with_the_model,
+        }
+        "events" => events::many {
+            appends_to_many_streams_are_decided_each_alone,
+            gathered_appends_are_gapless_under_sixteen_writers,
+            a_repeated_id_within_a_batch_is_the_first_event,
+            what_is_too_much_together_is_refused,
+            fifty_thousand_events_come_in_one_commit,
+        }
+        "events" => events::import {
+            an_import_keeps_its_times_and_makes_its_months,
+            an_import_again_is_the_first_one,
+            times_that_go_back_are_refused,
+            a_month_ends_between_two_events,
+            the_store_s_clock_moves_into_months_made_ahead,
+        }
         "turns" => turns {
             every_field_of_a_turn_comes_back,
             a_repeated_request_answers_the_first_turn,
@@ -367,6 +392,19 @@ fn under_row_level_security() -> Vec<Case> {
             a_key_names_one_memory,
             a_repeated_request_answers_the_first_outcome,
             an_expired_row_is_not_in_the_way,
+        }
+        "events_rls" => events::log {
+            the_log_is_read_in_one_order_from_any_cursor,
+            a_filter_finds_what_it_says_and_nothing_else,
+            lists_are_newest_first_without_gap_or_double,
+            a_stream_in_figures,
+        }
+        "events_rls" => events::many {
+            appends_to_many_streams_are_decided_each_alone,
+            fifty_thousand_events_come_in_one_commit,
+        }
+        "events_rls" => events::import {
+            an_import_keeps_its_times_and_makes_its_months,
         }
         "memories_rls" => memories::batches {
             equal_content_within_a_batch_is_one_memory,

@@ -80,7 +80,33 @@ pub const SCOPE_REJECTED_EVERY: Duration = Duration::from_mins(1);
 pub const PARTITIONS_AHEAD: u32 = 3;
 
 /// Events one append may carry.
-pub const EVENT_BATCH: usize = 5_000;
+pub const EVENT_BATCH: usize = 60_000;
+/// The payloads of one append together, in bytes of JSON.
+pub const APPEND_BYTES: usize = 64 * 1024 * 1024;
+/// From this many events on an append goes through COPY, where that is possible.
+pub const EVENT_COPY: usize = 50_000;
+/// Appends one commit may carry.
+pub const APPENDS: usize = 5_000;
+/// Events one import may carry: a commit must not hold the event horizon back for long.
+pub const IMPORT_BATCH: usize = 10_000;
+/// How far back an import may reach: every month of it is a partition.
+pub const IMPORT_AGE: chrono::TimeDelta = chrono::TimeDelta::days(50 * 365);
+/// Kinds one filter of events may name.
+pub const EVENT_KINDS: usize = 64;
+/// Events one read of the log may ask for.
+pub const READ_MAX: u32 = 5_000;
+/// An event horizon held back for longer is an alarm.
+pub const HORIZON_AGE: Duration = Duration::from_mins(1);
+/// How long a process gathers before it tells the others that something was appended.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(5);
+/// How often the log is looked at without a hint while the listener stands …
+pub const SUBSCRIPTION_POLL: Duration = Duration::from_secs(1);
+/// … and while there is none.
+pub const SUBSCRIPTION_POLL_ALONE: Duration = Duration::from_millis(250);
+/// How often an embedded file is looked at for what other processes wrote.
+pub const FILE_POLL: Duration = Duration::from_millis(20);
+/// Events that wait for a subscriber; a slower one falls back to reading the log.
+pub const SUBSCRIPTION_BUFFER: usize = 1_000;
 
 /// The longest lock key, in bytes.
 pub const LOCK_KEY_BYTES: usize = 512;
@@ -241,6 +267,15 @@ pub fn count(field: &'static str, found: usize, max: usize) -> Result<()> {
 ///
 /// [`Error::Invalid`] naming the field and the limit.
 pub fn json(field: &'static str, value: &serde_json::Value, max: usize) -> Result<()> {
+    json_bytes(field, value, max).map(drop)
+}
+
+/// As [`json`]; answers the bytes of JSON.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the field and the limit.
+pub fn json_bytes(field: &'static str, value: &serde_json::Value, max: usize) -> Result<usize> {
     let size = value.to_string().len();
     if size > max {
         return Err(Error::invalid(field, format!("is {size} bytes of JSON; the limit is {max}")));
@@ -248,7 +283,7 @@ pub fn json(field: &'static str, value: &serde_json::Value, max: usize) -> Resul
     if holds_nul(value) {
         return Err(Error::invalid(field, "holds a NUL character"));
     }
-    Ok(())
+    Ok(size)
 }
 
 fn holds_nul(value: &serde_json::Value) -> bool {

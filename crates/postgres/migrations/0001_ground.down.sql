@@ -15,6 +15,8 @@ drop table mnemon.text_corpus;
 drop table mnemon.text_terms;
 drop table mnemon.text_deltas;
 drop table mnemon.embedding_sets;
+drop table mnemon.event_members;
+drop table mnemon.event_consumers;
 drop table mnemon.events;
 drop table mnemon.event_streams;
 drop table mnemon.upkeep_tasks;

@@ -35,6 +35,8 @@ create table mnemon.meta (
     min_binary     integer     not null,
     created_at     timestamptz not null default mnemon.now(),
     epoch          bigint      not null default 1,
+    cluster        bigint      not null,
+    high_tx        xid8        not null,
     rls            boolean     not null default false
 );
 comment on table  mnemon.meta is 'One row about this installation.';
@@ -43,6 +45,8 @@ comment on column mnemon.meta.schema_version is 'The newest migration applied.';
 comment on column mnemon.meta.min_binary is 'The oldest binary that may use the schema, by the newest migration it knows.';
 comment on column mnemon.meta.created_at is 'When the schema was made.';
 comment on column mnemon.meta.epoch is 'Raised when transaction ids start over (restore into another cluster): orders events before them.';
+comment on column mnemon.meta.cluster is 'The system identifier of the cluster that epoch belongs to.';
+comment on column mnemon.meta.high_tx is 'A transaction id seen in this epoch: a smaller one later says that they started over.';
 comment on column mnemon.meta.rls is 'Whether row-level security is on.';
 
 -- ---------------------------------------------------------------- memories
@@ -221,6 +225,14 @@ comment on column mnemon.events.recorded_at is 'When it was written, by mnemon.n
 comment on column mnemon.events.tx is 'The transaction that wrote it: orders commits for gapless subscriptions.';
 comment on column mnemon.events.epoch is 'meta.epoch when it was written.';
 create index events_id on mnemon.events (tenant, id);
+-- The order that readers of the whole log follow. By bytes, so that it is the same everywhere.
+create index events_position on mnemon.events (tenant, epoch, tx, stream collate "C", version);
+create index events_time on mnemon.events (tenant, recorded_at);
+create index events_kind on mnemon.events (tenant, kind, recorded_at);
+create index events_correlation on mnemon.events (tenant, correlation_id, recorded_at)
+    where correlation_id is not null;
+create index events_agent on mnemon.events (tenant, agent_id, recorded_at) where agent_id is not null;
+create index events_user on mnemon.events (tenant, user_id, recorded_at) where user_id is not null;
 
 create table mnemon.event_streams (
     tenant      text        not null,
@@ -228,6 +240,7 @@ create table mnemon.event_streams (
     version     bigint      not null,
     recorded_at timestamptz not null,
     tx          xid8        not null,
+    epoch       bigint      not null,
     first_kept  bigint      not null default 1,
     primary key (tenant, stream)
 ) with (fillfactor = 70);
@@ -236,8 +249,45 @@ comment on column mnemon.event_streams.tenant is 'Whose.';
 comment on column mnemon.event_streams.stream is 'The stream.';
 comment on column mnemon.event_streams.version is 'The newest event''s version; 0: none yet.';
 comment on column mnemon.event_streams.recorded_at is 'The newest event''s time.';
-comment on column mnemon.event_streams.tx is 'The transaction that moved the head last.';
+comment on column mnemon.event_streams.tx is 'The newest event''s tx; the next one''s is no smaller.';
+comment on column mnemon.event_streams.epoch is 'The epoch that tx belongs to.';
 comment on column mnemon.event_streams.first_kept is 'The oldest version still kept.';
+
+create table mnemon.event_consumers (
+    tenant     text        not null,
+    consumer   text        not null,
+    part       integer     not null,
+    user_id    text,
+    place      text        not null default '',
+    failing    uuid,
+    failures   integer     not null default 0,
+    updated_at timestamptz not null,
+    primary key (tenant, consumer, part)
+) with (fillfactor = 70);
+comment on table  mnemon.event_consumers is 'How far a durable consumer came in each of its partitions.';
+comment on column mnemon.event_consumers.tenant is 'Whose.';
+comment on column mnemon.event_consumers.consumer is 'The group.';
+comment on column mnemon.event_consumers.part is 'The partition: streams by the hash of their name.';
+comment on column mnemon.event_consumers.user_id is 'The user of the scope that committed last.';
+comment on column mnemon.event_consumers.place is 'The cursor behind what was handled; empty: nothing yet.';
+comment on column mnemon.event_consumers.failing is 'The event that failed last and was not handled since.';
+comment on column mnemon.event_consumers.failures is 'How often it failed.';
+comment on column mnemon.event_consumers.updated_at is 'When this row last changed.';
+
+create table mnemon.event_members (
+    tenant     text        not null,
+    consumer   text        not null,
+    member     text        not null,
+    user_id    text,
+    expires_at timestamptz not null,
+    primary key (tenant, consumer, member)
+) with (fillfactor = 70);
+comment on table  mnemon.event_members is 'Who shares the partitions of a durable consumer.';
+comment on column mnemon.event_members.tenant is 'Whose.';
+comment on column mnemon.event_members.consumer is 'The group.';
+comment on column mnemon.event_members.member is 'The process.';
+comment on column mnemon.event_members.user_id is 'The user of its scope.';
+comment on column mnemon.event_members.expires_at is 'When it counts as gone unless it gives a sign of life.';
 
 -- ---------------------------------------------------------------- upkeep and erasure
 
@@ -419,5 +469,6 @@ revoke execute on all functions in schema mnemon from public;
 
 -- ---------------------------------------------------------------- start
 
-insert into mnemon.meta (schema_version, min_binary) values (1, 1);
+insert into mnemon.meta (schema_version, min_binary, cluster, high_tx)
+select 1, 1, c.system_identifier, pg_current_xact_id() from pg_control_system() c;
 select mnemon.guard(t) from mnemon.tenant_tables() as t;

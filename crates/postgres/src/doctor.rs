@@ -2,12 +2,14 @@
 //! `mnemon`, the same for both databases.
 
 use mnemon_core::Result;
+use mnemon_core::events::Horizon;
 use mnemon_core::limits;
 use mnemon_core::store::Finding;
 use sqlx::postgres::PgConnection;
 use sqlx::query_as;
 
 use crate::error::Fault;
+use crate::events::stats;
 use crate::link::{Call, Link, Retry, work};
 use crate::{migrate, models, partitions, rls};
 
@@ -37,6 +39,7 @@ async fn look(conn: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
         partitions::missing(conn).await?.iter().map(ToString::to_string).collect();
     let current = partitions::has_current(conn).await?;
     findings.push(event_partitions(&missing, current));
+    findings.push(event_horizon(&stats::horizon(conn).await?));
     findings.push(row_level_security(&rls::standing(conn).await?));
     Ok(findings)
 }
@@ -190,6 +193,23 @@ fn event_partitions(missing: &[String], current: bool) -> Finding {
             fix,
         ),
     }
+}
+
+fn event_horizon(horizon: &Horizon) -> Finding {
+    const CHECK: &str = "event horizon";
+    let seconds = horizon.age.as_secs_f64();
+    if horizon.age <= limits::HORIZON_AGE {
+        return Finding::ok(CHECK, format!("epoch {}, {seconds:.1} s behind", horizon.epoch));
+    }
+    Finding::warning(
+        CHECK,
+        format!(
+            "{seconds:.0} s behind: a transaction that wrote is open somewhere in the cluster, and subscribers see nothing newer"
+        ),
+        "find it: `select pid, datname, xact_start, query from pg_stat_activity where backend_xid \
+         is not null order by xact_start`, or in `pg_prepared_xacts`; end it, and set \
+         idle_in_transaction_session_timeout",
+    )
 }
 
 fn row_level_security(standing: &rls::Standing) -> Finding {

@@ -2,28 +2,33 @@
 //! gaps and times never go back.
 
 pub(crate) mod append;
+mod copy;
+pub(crate) mod epoch;
+mod import;
+mod many;
+mod read;
+pub(crate) mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use mnemon_core::events::{Append, Appended, Event, Events, SYSTEM_STREAM};
+use mnemon_core::events::{
+    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, Position,
+    SYSTEM_STREAM, Slice, StreamStats, check_limit,
+};
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
-use mnemon_core::{Cursor, Error, EventId, Page, Paged, Result, Scope, limits};
+use mnemon_core::{Cursor, Page, Paged, Result, Scope, limits};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
-use sqlx::{query_as, query_scalar};
+use sqlx::query_scalar;
 use uuid::Uuid;
 
 use crate::error::Fault;
 use crate::link::{Call, Retry, work};
 use crate::locks;
 use crate::store::PostgresStore;
-
-/// The list that cursors of this facet belong to.
-const LIST: &str = "events";
 
 /// Longer than any installation lasts, and short enough to be an interval.
 const EVER: Duration = Duration::from_hours(24 * 365 * 100);
@@ -39,8 +44,37 @@ impl Events for PostgresStore {
         let scope = &scope.admit(Facet::Events)?;
         append.check()?;
         locks::check_guard(guard)?;
-        let prepared = &append::Prepared::of(append);
-        self.with_partition(|| Box::pin(append_all(self, scope, prepared, guard))).await
+        let prepared = &append::Prepared::of(append).by_copy(!self.link.rls());
+        self.writing_events(scope.tenant, || Box::pin(append_all(self, scope, prepared, guard)))
+            .await
+    }
+
+    async fn append_many(
+        &self,
+        scope: &Scope,
+        appends: Vec<Append>,
+    ) -> Result<Vec<Result<Appended>>> {
+        let scope = &scope.admit(Facet::Events)?;
+        let checked = Checked::of(appends)?;
+        let batch = &many::Batch::of(checked.good);
+        let done = self
+            .writing_events(scope.tenant, || Box::pin(append_batch(self, scope, batch)))
+            .await?;
+        Ok(checked.bad.merge(done))
+    }
+
+    async fn import(&self, scope: &Scope, import: Import) -> Result<Appended> {
+        let scope = &scope.admit(Facet::Events)?;
+        import.check()?;
+        self.months_for(&import).await?;
+        let prepared = &import::Prepared::of(import);
+        let call = calling("importing events", scope);
+        self.writing_events(scope.tenant, || {
+            Box::pin(self.link.transaction(call, |conn| {
+                work(async move { import::import(conn, scope, prepared).await })
+            }))
+        })
+        .await
     }
 
     async fn note(
@@ -53,11 +87,7 @@ impl Events for PostgresStore {
         let scope = &scope.admit(Facet::Events)?;
         limits::json("data", &data, limits::EVENT_BYTES)?;
         let (data, id) = (&data, Uuid::now_v7());
-        let call = Call {
-            doing: "writing an event",
-            tenant: Some(scope.tenant),
-            retry: Retry::Idempotent,
-        };
+        let call = calling("writing an event", scope);
         // Almost every note of a busy tenant comes too soon: that costs one read.
         if self
             .link
@@ -68,7 +98,7 @@ impl Events for PostgresStore {
         {
             return Ok(None);
         }
-        self.with_partition(|| {
+        self.writing_events(scope.tenant, || {
             Box::pin(self.link.transaction(call, |conn| {
                 work(async move { note(conn, scope, id, kind, data, at_most_every).await })
             }))
@@ -80,24 +110,90 @@ impl Events for PostgresStore {
         let scope = &scope.admit(Facet::Events)?;
         limits::name("stream", stream, limits::STREAM_BYTES)?;
         page.check()?;
-        let after = match &page.cursor {
-            Some(cursor) => place(cursor)?,
-            None => 0,
-        };
+        let after = page.cursor.as_ref().map_or(Ok(0), read::version)?;
         let limit = page.limit;
-        let call =
-            Call { doing: "reading events", tenant: Some(scope.tenant), retry: Retry::Idempotent };
         let events = self
             .link
-            .run(call, |conn| work(async move { read(conn, scope, stream, after, limit).await }))
+            .run(calling("reading events", scope), |conn| {
+                work(async move { read::stream(conn, scope, stream, after, limit).await })
+            })
             .await?;
-        Ok(Paged::cut(events, limit, |event| Cursor::of(LIST, &[&event.version.to_string()])))
+        Ok(read::page(events, limit))
+    }
+
+    async fn read_all(
+        &self,
+        scope: &Scope,
+        filter: &EventFilter,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Slice> {
+        let scope = &scope.admit(Facet::Events)?;
+        filter.check()?;
+        check_limit(limit)?;
+        let after = &Position::after(scope.tenant, after)?;
+        self.link
+            .run(calling("reading the event log", scope), |conn| {
+                work(async move { read::log(conn, scope, filter, after, limit).await })
+            })
+            .await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &EventFilter, page: &Page) -> Result<Paged<Event>> {
+        let scope = &scope.admit(Facet::Events)?;
+        filter.check()?;
+        page.check()?;
+        let after = &read::place(page.cursor.as_ref())?;
+        let limit = page.limit;
+        self.link
+            .run(calling("listing events", scope), |conn| {
+                work(async move { read::list(conn, scope, filter, after.as_ref(), limit).await })
+            })
+            .await
+    }
+
+    async fn count(&self, scope: &Scope, filter: &EventFilter) -> Result<u64> {
+        let scope = &scope.admit(Facet::Events)?;
+        filter.check()?;
+        self.link
+            .run(calling("counting events", scope), |conn| {
+                work(async move { read::count(conn, scope, filter).await })
+            })
+            .await
+    }
+
+    async fn aggregate(&self, scope: &Scope, stream: &str) -> Result<StreamStats> {
+        let scope = &scope.admit(Facet::Events)?;
+        limits::name("stream", stream, limits::STREAM_BYTES)?;
+        self.link
+            .transaction(calling("counting a stream", scope), |conn| {
+                work(async move { stats::stream(conn, scope, stream).await })
+            })
+            .await
+    }
+
+    async fn moved(&self, scope: &Scope, mark: Mark, at_most: Duration) -> Result<Mark> {
+        let scope = scope.admit(Facet::Events)?;
+        self.moves.wait(scope.tenant, mark, at_most).await
+    }
+
+    async fn horizon(&self) -> Result<Horizon> {
+        let call =
+            Call { doing: "reading the event horizon", tenant: None, retry: Retry::Idempotent };
+        self.link.run(call, |conn| work(async move { stats::horizon(conn).await })).await
+    }
+
+    async fn restored(&self) -> Result<i64> {
+        let call = Call { doing: "starting a new epoch", tenant: None, retry: Retry::Never };
+        self.link
+            .maintenance()
+            .transaction(call, |conn| work(async move { epoch::raise(conn).await }))
+            .await
     }
 }
 
-fn place(cursor: &Cursor) -> Result<i64> {
-    let [version] = cursor.parts::<1>(LIST)?;
-    version.parse().map_err(|_| Error::invalid("page.cursor", format!("is not a cursor of {LIST}")))
+fn calling<'a>(doing: &'static str, scope: &Admitted<'a>) -> Call<'a> {
+    Call { doing, tenant: Some(scope.tenant), retry: Retry::Idempotent }
 }
 
 /// Appends: in one statement in autocommit where nothing has to be looked up. When that is sent
@@ -108,10 +204,9 @@ async fn append_all(
     prepared: &append::Prepared,
     guard: Option<&Guard>,
 ) -> Result<Appended> {
-    let call =
-        Call { doing: "appending events", tenant: Some(scope.tenant), retry: Retry::Idempotent };
+    let call = calling("appending events", scope);
     let sent = &AtomicBool::new(false);
-    if guard.is_none() && prepared.is_new() {
+    if guard.is_none() && prepared.is_one_statement() {
         let done = store
             .link
             .run(call, |conn| {
@@ -139,6 +234,36 @@ async fn append_all(
                 }
             })
         })
+        .await
+}
+
+/// The same for appends to many streams.
+async fn append_batch(
+    store: &PostgresStore,
+    scope: &Admitted<'_>,
+    batch: &many::Batch,
+) -> Result<Vec<Result<Appended>>> {
+    let call = calling("appending events", scope);
+    let sent = &AtomicBool::new(false);
+    if batch.is_new() {
+        let done = store
+            .link
+            .run(call, |conn| {
+                work(async move {
+                    if sent.swap(true, Ordering::Relaxed) {
+                        return Ok(None);
+                    }
+                    many::unseen(conn, scope, batch).await.map(Some)
+                })
+            })
+            .await?;
+        if let Some(done) = done {
+            return Ok(done);
+        }
+    }
+    store
+        .link
+        .transaction(call, |conn| work(async move { many::seen(conn, scope, batch).await }))
         .await
 }
 
@@ -186,63 +311,4 @@ async fn note(
         return Ok(None);
     }
     append::note(conn, scope, id, kind, data.clone()).await.map(Some)
-}
-
-struct Row {
-    id: Uuid,
-    version: i64,
-    kind: String,
-    data: Value,
-    correlation_id: Option<String>,
-    user_id: Option<String>,
-    agent_id: Option<String>,
-    occurred_at: DateTime<Utc>,
-    recorded_at: DateTime<Utc>,
-}
-
-/// The events of a stream after a version, one more than asked. A user and an agent in the scope
-/// filter.
-async fn read(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    stream: &str,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<Event>, Fault> {
-    let rows = query_as!(
-        Row,
-        r#"
-        select id, version, kind, data, correlation_id, user_id, agent_id, occurred_at,
-               recorded_at
-        from mnemon.events
-        where tenant = $1 and stream = $2 and version > $3
-          and ($4::text is null or user_id = $4)
-          and ($5::text is null or agent_id = $5)
-        order by version
-        limit $6
-        "#,
-        scope.tenant,
-        stream,
-        after,
-        scope.user,
-        scope.agent,
-        i64::from(limit) + 1,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Event {
-            id: EventId(row.id),
-            stream: stream.to_owned(),
-            version: row.version,
-            kind: row.kind,
-            data: row.data,
-            correlation_id: row.correlation_id,
-            user: row.user_id,
-            agent: row.agent_id,
-            occurred_at: row.occurred_at,
-            recorded_at: row.recorded_at,
-        })
-        .collect())
 }

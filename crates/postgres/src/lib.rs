@@ -5,6 +5,7 @@
 
 pub mod options;
 
+mod announce;
 mod breaker;
 mod checkpoints;
 mod claims;

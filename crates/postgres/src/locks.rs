@@ -90,7 +90,7 @@ impl Locks for PostgresStore {
         check_key(key)?;
         // A repeat would raise the fence, and be noted, once more.
         let call = calling("taking a lock away", scope, Retry::Never);
-        self.with_partition(|| {
+        self.writing_events(scope.tenant, || {
             Box::pin(self.link.transaction(call, |conn| {
                 work(async move { force_release(conn, scope, key).await })
             }))

@@ -5,6 +5,7 @@ use std::fmt;
 
 use chrono::{DateTime, Datelike as _, Utc};
 use futures_util::future::BoxFuture;
+use mnemon_core::events::Import;
 use mnemon_core::{Error, Result, limits};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, query, query_scalar};
@@ -74,13 +75,18 @@ async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, Fault> {
 
 /// The wanted months that have no partition yet.
 pub(crate) async fn missing(conn: &mut PgConnection) -> Result<Vec<Month>, Fault> {
+    let months = wanted(now(conn).await?);
+    lacking(conn, months).await
+}
+
+/// Those of these months that have no partition yet.
+async fn lacking(conn: &mut PgConnection, mut months: Vec<Month>) -> Result<Vec<Month>, Fault> {
     let names = query_scalar!(
         r#"select c.relname::text as "name!" from pg_inherits i join pg_class c on c.oid = i.inhrelid
            where i.inhparent = 'mnemon.events'::regclass"#
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut months = wanted(now(conn).await?);
     months.retain(|month| !names.contains(&month.to_string()));
     Ok(months)
 }
@@ -96,6 +102,61 @@ pub(crate) async fn has_current(conn: &mut PgConnection) -> Result<bool, Fault> 
 }
 
 impl PostgresStore {
+    /// Runs a call that appends events of a tenant, and tells whoever waits for them.
+    pub(crate) async fn writing_events<'a, T>(
+        &self,
+        tenant: &str,
+        call: impl Fn() -> BoxFuture<'a, Result<T>> + Send,
+    ) -> Result<T> {
+        let outcome = self.with_partition(call).await;
+        // Where the answer was lost, it may have been committed.
+        if outcome.as_ref().map_or_else(Error::is_retryable, |_| true) {
+            self.moves.tell(tenant);
+        }
+        outcome
+    }
+
+    /// Makes the partitions of past months that an import needs.
+    pub(crate) async fn months_for(&self, import: &Import) -> Result<()> {
+        let times = import.events.iter().map(|imported| imported.recorded_at);
+        let mut months: Vec<Month> = times.map(Month::of).collect();
+        months.sort_unstable();
+        months.dedup();
+        let months = &months;
+        let call = Call {
+            doing: "making partitions of the event log",
+            tenant: None,
+            retry: Retry::Idempotent,
+        };
+        let missing = self
+            .link
+            .run(call, |conn| {
+                work(async move {
+                    // Before anything is made for it.
+                    import.check_times(None, now(conn).await?)?;
+                    lacking(conn, months.clone()).await
+                })
+            })
+            .await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = &missing;
+        self.link
+            .maintenance()
+            .run(call, |conn| {
+                work(async move {
+                    for month in missing {
+                        let mut tx = conn.begin().await?;
+                        make(&mut tx, *month).await?;
+                        tx.commit().await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
     /// Runs a call that writes events; where it fails for want of a partition, makes that and
     /// runs the call once more.
     pub(crate) async fn with_partition<'a, T>(
@@ -163,7 +224,7 @@ async fn make(conn: &mut PgConnection, month: Month) -> Result<bool, Fault> {
     query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", LOCK)
         .execute(&mut *conn)
         .await?;
-    if !missing(conn).await?.contains(&month) {
+    if lacking(conn, vec![month]).await?.is_empty() {
         return Ok(false);
     }
     conn.execute(AssertSqlSafe(month.ddl())).await?;

@@ -37,14 +37,17 @@ impl Steps for PostgresStore {
         let prepared = &prepare(scope, step).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
-        self.with_partition(|| {
-            Box::pin(
-                self.link.transaction(call, |conn| {
+        let done = self
+            .with_partition(|| {
+                Box::pin(self.link.transaction(call, |conn| {
                     work(async move { commit(conn, scope, prepared).await })
-                }),
-            )
-        })
-        .await
+                }))
+            })
+            .await;
+        if prepared.step.writes.iter().any(|write| matches!(write, Write::Events(_))) {
+            self.moves.tell(tenant);
+        }
+        done
     }
 
     async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {

@@ -1,5 +1,6 @@
 //! The PostgreSQL store: opened once, shared by everybody.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -19,14 +20,18 @@ use mnemon_core::{Error, Result, Store};
 use sqlx::postgres::PgPool;
 use sqlx::{query, query_scalar};
 
+use crate::announce::Moves;
+use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
 use crate::options::{Options, PoolOptions};
 use crate::partitions;
+use crate::target::Target;
 
 /// A durable store on PostgreSQL.
 pub struct PostgresStore {
     pub(crate) link: Link,
+    pub(crate) moves: Arc<Moves>,
 }
 
 impl PostgresStore {
@@ -39,7 +44,13 @@ impl PostgresStore {
     /// answers; [`Error::Setup`] when the schema or the role does not fit.
     pub async fn open(options: &Options) -> Result<Self> {
         PostgresMigrator::connect(options).await?.open(options.migrate).await?;
-        Self::over(Link::open(options).await?).await
+        let link = Link::open(options).await?;
+        let target = match &options.direct_url {
+            Some(url) => Some(Target::parse("direct_url", url)?),
+            None if link.is_pooled() => None,
+            None => Some(Target::parse("url", &options.url)?),
+        };
+        Self::over(link, target).await
     }
 
     /// Takes a pool of the caller's. Its schema is verified, not changed: the pool says nothing
@@ -50,10 +61,13 @@ impl PostgresStore {
     /// As [`PostgresStore::open`].
     pub async fn from_pool(pool: PgPool) -> Result<Self> {
         PostgresMigrator::of_pool(&pool).verify().await?;
-        Self::over(Link::over(pool, PoolOptions::default()).await?).await
+        let target = Target::of_pool(&pool);
+        let link = Link::over(pool, PoolOptions::default()).await?;
+        let target = (!link.is_pooled()).then_some(target);
+        Self::over(link, target).await
     }
 
-    async fn over(link: Link) -> Result<Self> {
+    async fn over(link: Link, listen: Option<Target>) -> Result<Self> {
         let call = Call { doing: "opening the store", tenant: None, retry: Retry::Idempotent };
         let rls = link
             .run(call, |conn| {
@@ -63,7 +77,9 @@ impl PostgresStore {
             })
             .await?;
         link.set_rls(rls);
-        let store = Self { link };
+        epoch::settle(&link).await?;
+        let moves = Moves::new(link.clone(), listen);
+        let store = Self { link, moves };
         store.make_partitions().await?;
         Ok(store)
     }
@@ -175,6 +191,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.moves.close();
         self.link.close().await;
     }
 }

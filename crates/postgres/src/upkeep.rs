@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
 
 use crate::error::Fault;
+use crate::events::epoch;
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
 use crate::{partitions, rls, steps};
@@ -99,6 +100,7 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::TextCounts => fold_counts(conn, size).await,
         Task::ExpiredMemories => remove_expired(conn, size).await,
         Task::EventPartitions => {
+            epoch::note_progress(conn).await?;
             let (rows, more) = partitions::make_next(conn).await?;
             Ok(Batch { rows, more })
         }

@@ -93,12 +93,12 @@ async fn reads_of_memories_go_through_an_index_that_leads_with_the_tenant() {
         });
         assert_scans("by_key", &by_key.await, "memories_key");
         let list = scans(&db, async |s| {
-            s.list(t, &MemoryFilter::default(), &Page::default()).await.unwrap();
+            Memories::list(&s, t, &MemoryFilter::default(), &Page::default()).await.unwrap();
             s
         });
         assert_scans("list", &list.await, "memories_pkey");
         let list = scans(&db, async |s| {
-            s.list(u, &MemoryFilter::default(), &Page::default()).await.unwrap();
+            Memories::list(&s, u, &MemoryFilter::default(), &Page::default()).await.unwrap();
             s
         });
         assert_scans("list of a user", &list.await, "memories_pkey");

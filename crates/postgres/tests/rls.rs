@@ -59,10 +59,14 @@ async fn a_plain_role_does_everything_through_the_store() {
         assert!(hits[0].text_rank.is_some() && hits[0].vector_rank.is_some());
         let page = Page::default();
         assert_eq!(
-            store.list(&ours, &MemoryFilter::default(), &page).await.unwrap().items.len(),
+            Memories::list(&store, &ours, &MemoryFilter::default(), &page)
+                .await
+                .unwrap()
+                .items
+                .len(),
             1
         );
-        assert_eq!(store.count(&ours).await.unwrap(), 1);
+        assert_eq!(Memories::count(&store, &ours).await.unwrap(), 1);
         assert_eq!(
             store
                 .note(&ours, "scope.rejected", serde_json::json!({}), Duration::ZERO)

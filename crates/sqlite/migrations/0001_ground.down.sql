@@ -1,5 +1,8 @@
 drop table erasure_permits;
 drop table upkeep_tasks;
+drop table event_members;
+drop table event_consumers;
+drop table event_epochs;
 drop table events;
 drop table event_streams;
 drop table embedding_sets;

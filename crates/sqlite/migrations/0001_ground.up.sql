@@ -105,7 +105,9 @@ create table event_streams (
     primary key (tenant, stream)
 ) strict, without rowid;
 
+-- Commits come one after the other: the number is the order of all events of the file.
 create table events (
+    position integer primary key autoincrement,
     tenant text not null,
     stream text not null,
     version integer not null,
@@ -118,10 +120,46 @@ create table events (
     run_id text,
     occurred_at integer not null,
     recorded_at integer not null,
-    data text not null,
-    primary key (tenant, stream, version)
+    data text not null
 ) strict;
+create unique index events_stream on events (tenant, stream, version);
 create unique index events_id on events (tenant, id);
+create index events_position on events (tenant, position);
+create index events_time on events (tenant, recorded_at, stream, version);
+create index events_kind on events (tenant, kind, recorded_at);
+create index events_correlation on events (tenant, correlation_id, recorded_at)
+    where correlation_id is not null;
+create index events_agent on events (tenant, agent_id, recorded_at) where agent_id is not null;
+create index events_user on events (tenant, user_id, recorded_at) where user_id is not null;
+create index events_months_upkeep on events (recorded_at);
+
+-- Where each epoch begins: raised when the file was put back to an earlier state.
+create table event_epochs (
+    epoch integer primary key,
+    after integer not null
+) strict;
+insert into event_epochs (epoch, after) values (1, 0);
+
+create table event_consumers (
+    tenant text not null,
+    consumer text not null,
+    part integer not null,
+    user_id text,
+    place text not null,
+    failing blob,
+    failures integer not null,
+    updated_at integer not null,
+    primary key (tenant, consumer, part)
+) strict, without rowid;
+
+create table event_members (
+    tenant text not null,
+    consumer text not null,
+    member text not null,
+    user_id text,
+    expires_at integer not null,
+    primary key (tenant, consumer, member)
+) strict, without rowid;
 
 create table upkeep_tasks (
     name text primary key,

@@ -1,23 +1,28 @@
 //! Events in SQLite: versions are taken in the head's update, so that they have no gaps.
 
 pub(crate) mod append;
+mod import;
+pub(crate) mod read;
+pub(crate) mod stats;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mnemon_core::events::{Append, Appended, Event, Events, SYSTEM_STREAM};
+use mnemon_core::events::{
+    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, Position,
+    SYSTEM_STREAM, Slice, StreamStats, check_limit,
+};
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Cursor, Error, EventId, Facet, Page, Paged, Result, Scope, limits};
+use mnemon_core::{Cursor, Facet, Page, Paged, Result, Scope, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::Done;
-use crate::memories::rows;
+use crate::error::{Done, Fault};
+use crate::locks;
 use crate::open::now;
 use crate::store::SqliteStore;
-use crate::{locks, row};
 
 pub(crate) mod sql {
     crate::sql::statements! {
@@ -31,16 +36,8 @@ pub(crate) mod sql {
         APPEND = "insert into events (tenant, stream, version, id, kind, agent_id, user_id, \
             session_id, run_id, occurred_at, recorded_at, data) \
             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-        /// A user or an agent in the scope filters.
-        READ = "select version, id, kind, data, recorded_at, occurred_at, correlation_id, \
-            user_id, agent_id from events \
-            where tenant = ?1 and stream = ?2 and version > ?3 \
-            and (?4 is null or user_id = ?4) \
-            and (?5 is null or agent_id = ?5) order by version limit ?6";
     }
 }
-
-const CURSOR: &str = "events";
 
 #[async_trait]
 impl Events for SqliteStore {
@@ -54,11 +51,45 @@ impl Events for SqliteStore {
         scope.admit(Facet::Events)?;
         append.check()?;
         locks::check_guard(guard)?;
-        let (scope, guard) = (scope.clone(), guard.cloned());
-        self.write("appending events", move |conn| {
-            let scope = scope.admit(Facet::Events)?;
+        let (asking, guard) = (scope.clone(), guard.cloned());
+        self.writing_events(&scope.tenant, "appending events", move |conn| {
+            let scope = asking.admit(Facet::Events)?;
             locks::guard(conn, &scope, guard.as_ref())?;
             append::append(conn, &scope, &append)
+        })
+        .await
+    }
+
+    async fn append_many(
+        &self,
+        scope: &Scope,
+        appends: Vec<Append>,
+    ) -> Result<Vec<Result<Appended>>> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        let Checked { good, bad } = Checked::of(appends)?;
+        let asking = scope.clone();
+        let done = self
+            .writing_events(&scope.tenant, "appending events", move |conn| {
+                let scope = asking.admit(Facet::Events)?;
+                let each = |one: &Append| match append::append(conn, &scope, one) {
+                    // Decided before anything of it was written: the others stand.
+                    Err(Fault::Refused(error)) => Ok(Err(error)),
+                    outcome => outcome.map(Ok),
+                };
+                good.iter().map(each).collect::<Done<Vec<_>>>()
+            })
+            .await?;
+        Ok(bad.merge(done))
+    }
+
+    async fn import(&self, scope: &Scope, import: Import) -> Result<Appended> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        import.check()?;
+        let asking = scope.clone();
+        self.writing_events(&scope.tenant, "importing events", move |conn| {
+            import::import(conn, &asking.admit(Facet::Events)?, &import)
         })
         .await
     }
@@ -73,9 +104,9 @@ impl Events for SqliteStore {
         self.alive()?;
         scope.admit(Facet::Events)?;
         limits::json("data", &data, limits::EVENT_BYTES)?;
-        let scope = scope.clone();
-        self.write("writing an event", move |conn| {
-            note(conn, &scope.admit(Facet::Events)?, kind, &data, at_most_every)
+        let asking = scope.clone();
+        self.writing_events(&scope.tenant, "writing an event", move |conn| {
+            note(conn, &asking.admit(Facet::Events)?, kind, &data, at_most_every)
         })
         .await
     }
@@ -85,21 +116,101 @@ impl Events for SqliteStore {
         scope.admit(Facet::Events)?;
         limits::name("stream", stream, limits::STREAM_BYTES)?;
         page.check()?;
-        let after = match &page.cursor {
-            Some(cursor) => parsed(cursor)?,
-            None => 0,
-        };
+        let after = page.cursor.as_ref().map_or(Ok(0), read::version)?;
         let (scope, stream, limit) = (scope.clone(), stream.to_owned(), page.limit);
         SqliteStore::read(self, "reading events", move |conn| {
-            read(conn, &scope.admit(Facet::Events)?, &stream, after, limit)
+            read::stream(conn, &scope.admit(Facet::Events)?, &stream, after, limit)
         })
         .await
     }
+
+    async fn read_all(
+        &self,
+        scope: &Scope,
+        filter: &EventFilter,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Slice> {
+        self.alive()?;
+        let after = Position::after(scope.admit(Facet::Events)?.tenant, after)?;
+        filter.check()?;
+        check_limit(limit)?;
+        let (scope, filter) = (scope.clone(), filter.clone());
+        SqliteStore::read(self, "reading the event log", move |conn| {
+            read::log(conn, &scope.admit(Facet::Events)?, &filter, &after, limit)
+        })
+        .await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &EventFilter, page: &Page) -> Result<Paged<Event>> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        filter.check()?;
+        page.check()?;
+        let after = read::place(page.cursor.as_ref())?;
+        let (scope, filter, limit) = (scope.clone(), filter.clone(), page.limit);
+        SqliteStore::read(self, "listing events", move |conn| {
+            read::list(conn, &scope.admit(Facet::Events)?, &filter, after.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn count(&self, scope: &Scope, filter: &EventFilter) -> Result<u64> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        filter.check()?;
+        let (scope, filter) = (scope.clone(), filter.clone());
+        SqliteStore::read(self, "counting events", move |conn| {
+            read::count(conn, &scope.admit(Facet::Events)?, &filter)
+        })
+        .await
+    }
+
+    async fn aggregate(&self, scope: &Scope, stream: &str) -> Result<StreamStats> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        limits::name("stream", stream, limits::STREAM_BYTES)?;
+        let (scope, stream) = (scope.clone(), stream.to_owned());
+        SqliteStore::read(self, "counting a stream", move |conn| {
+            stats::stream(conn, &scope.admit(Facet::Events)?, &stream)
+        })
+        .await
+    }
+
+    async fn moved(&self, scope: &Scope, mark: Mark, at_most: Duration) -> Result<Mark> {
+        self.alive()?;
+        self.moves.wait(scope.admit(Facet::Events)?.tenant, mark, at_most).await
+    }
+
+    async fn horizon(&self) -> Result<Horizon> {
+        self.alive()?;
+        SqliteStore::read(self, "reading the event horizon", stats::horizon).await
+    }
+
+    async fn restored(&self) -> Result<i64> {
+        self.alive()?;
+        self.write("starting a new epoch", stats::raise).await
+    }
 }
 
-fn parsed(cursor: &Cursor) -> Result<i64> {
-    let [version] = cursor.parts::<1>(CURSOR)?;
-    version.parse().map_err(|_| Error::invalid("page.cursor", "holds no version"))
+impl SqliteStore {
+    /// Appends, and tells whoever waits for events of the tenant.
+    pub(crate) async fn writing_events<T, F>(
+        &self,
+        tenant: &str,
+        doing: &'static str,
+        body: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Done<T> + Send + 'static,
+    {
+        let outcome = self.write(doing, body).await;
+        if outcome.is_ok() {
+            self.moves.tell(tenant);
+        }
+        outcome
+    }
 }
 
 /// Notes an event of Mnemon's own, unless one of its kind is too young.
@@ -140,41 +251,4 @@ pub(crate) fn note(
         data.to_string(),
     ])?;
     Ok(Some(version))
-}
-
-fn read(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    stream: &str,
-    after: i64,
-    limit: u32,
-) -> Done<Paged<Event>> {
-    let mut statement = conn.prepare_cached(sql::READ)?;
-    let mut found = statement.query(params![
-        scope.tenant,
-        stream,
-        after,
-        scope.user,
-        scope.agent,
-        limit + 1
-    ])?;
-    let mut events = Vec::new();
-    while let Some(row) = found.next()? {
-        let id = EventId(rows::id(row, 1)?);
-        let data = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        events.push(Event {
-            id,
-            stream: stream.to_owned(),
-            version: row.get(0)?,
-            kind: row.get(2)?,
-            data: serde_json::from_str(data)
-                .map_err(|error| Error::corrupt(format!("event {id}"), error.to_string()))?,
-            correlation_id: row.get(6)?,
-            user: row.get(7)?,
-            agent: row.get(8)?,
-            occurred_at: row::time(row, 5)?,
-            recorded_at: row::time(row, 4)?,
-        });
-    }
-    Ok(Paged::cut(events, limit, |event| Cursor::of(CURSOR, &[&event.version.to_string()])))
 }

@@ -17,6 +17,7 @@ mod locks;
 mod memories;
 mod migrate;
 mod models;
+mod moves;
 mod open;
 mod options;
 mod row;

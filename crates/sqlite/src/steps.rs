@@ -37,8 +37,14 @@ impl Steps for SqliteStore {
         self.alive()?;
         step.check(scope)?;
         let prepared = self.prepare_step(step).await?;
-        let scope = scope.clone();
-        self.write("committing a step", move |conn| commit(conn, &scope, &prepared)).await
+        let asking = scope.clone();
+        let appends = prepared.step.writes.iter().any(|write| matches!(write, Write::Events(_)));
+        let done =
+            self.write("committing a step", move |conn| commit(conn, &asking, &prepared)).await;
+        if appends && done.is_ok() {
+            self.moves.tell(&scope.tenant);
+        }
+        done
     }
 
     async fn receipt(&self, scope: &Scope, id: &RequestId) -> Result<Option<Receipt>> {

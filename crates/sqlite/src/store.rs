@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 
 use crate::error::Done;
 use crate::memories::rows;
+use crate::moves::Moves;
 use crate::open::{Opener, Role};
 use crate::options::Options;
 use crate::threads::{Leaving, Load, Queue, Worker, start};
@@ -37,6 +38,7 @@ pub struct SqliteStore {
     opener: Arc<Opener>,
     writes: Arc<Queue>,
     reads: Arc<Queue>,
+    pub(crate) moves: Moves,
     connections: u32,
     closed: AtomicBool,
     workers: Mutex<Vec<Worker>>,
@@ -132,6 +134,7 @@ impl SqliteStore {
         self.closed.store(true, Ordering::Release);
         self.writes.close();
         self.reads.close();
+        self.moves.close();
     }
 }
 
@@ -156,12 +159,17 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
     let connections = u32::try_from(reading.len() + 1).unwrap_or(u32::MAX);
     let (word, others) = mpsc::channel();
     let (writes, mut workers) = start(opener, vec![writing], Leaving::Last(others))?;
+    // Looks at the file's data version and does nothing else: the number is a connection's own.
+    let watching = opener.connect(Role::Reader)?;
+    let (watcher, watchers) = start(opener, vec![watching], Leaving::First(word.clone()))?;
     let (reads, readers) = start(opener, reading, Leaving::First(word))?;
     workers.extend(readers);
+    workers.extend(watchers);
     Ok(SqliteStore {
         opener: Arc::clone(opener),
         writes,
         reads,
+        moves: Moves::new(watcher),
         connections,
         closed: AtomicBool::new(false),
         workers: Mutex::new(workers),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mnemon_core::events::{Append, NewEvent, SYSTEM_STREAM};
+use mnemon_core::events::{Append, Event, EventFilter, Import, Imported, NewEvent, SYSTEM_STREAM};
 use mnemon_core::{Facet, Page, Result, Scope, Store};
 use serde_json::json;
 
@@ -11,6 +11,8 @@ use super::{Probe, Row, Seen, Standing};
 
 /// What is appended goes here; notes go to the system stream.
 const STREAM: &str = "probe";
+/// Names of streams that are imported begin with this.
+const IMPORTED: &str = "imported-";
 
 pub(super) struct EventsProbe;
 
@@ -25,11 +27,11 @@ impl Probe for EventsProbe {
     }
 
     fn writes(&self) -> &'static [&'static str] {
-        &["note", "append"]
+        &["note", "append", "append_many", "import"]
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["read"]
+        &["read", "read_all", "list", "count", "aggregate"]
     }
 
     /// Events are never changed.
@@ -40,35 +42,84 @@ impl Probe for EventsProbe {
     async fn write(&self, store: &dyn Store, verb: &str, row: &Row) -> Result<String> {
         let data = json!({ "label": row.label });
         let events = store.events();
-        if verb == "append" {
-            let append = Append {
-                stream: STREAM.to_owned(),
-                events: vec![NewEvent::new("probe", data)],
-                expected_version: None,
-            };
-            let done = events.append(&row.writer, append, None).await?;
-            return Ok(done.stream_version.to_string());
-        }
-        let version = events.note(&row.writer, "probe", data, Duration::ZERO).await?;
-        Ok(version.expect("no note is too soon").to_string())
+        let append = |data| Append {
+            stream: STREAM.to_owned(),
+            events: vec![NewEvent::new("probe", data)],
+            expected_version: None,
+        };
+        let done = match verb {
+            "append" => events.append(&row.writer, append(data), None).await?,
+            "append_many" => {
+                events.append_many(&row.writer, vec![append(data)]).await?.remove(0)?
+            }
+            "import" => {
+                let recorded_at = store.health().await?.now;
+                let event = Imported { event: NewEvent::new("probe", data), recorded_at };
+                // Each its own stream: the others stand at times of later commits.
+                let stream = format!("{IMPORTED}{}", row.label);
+                events.import(&row.writer, Import { stream, events: vec![event] }).await?
+            }
+            _ => {
+                let version = events.note(&row.writer, "probe", data, Duration::ZERO).await?;
+                return Ok(version.expect("no note is too soon").to_string());
+            }
+        };
+        Ok(done.stream_version.to_string())
     }
 
     async fn read(
         &self,
         store: &dyn Store,
-        _verb: &str,
+        verb: &str,
         reader: &Scope,
-        _rows: &[Standing],
+        rows: &[Standing],
     ) -> Result<Seen> {
+        let events = store.events();
+        let all = EventFilter::default();
+        let label = |event: &Event| event.data["label"].as_str().map(str::to_owned);
         let mut labels = Vec::new();
-        for stream in [SYSTEM_STREAM, STREAM] {
-            let mut page = Page::first(10);
-            loop {
-                let piece = store.events().read(reader, stream, &page).await?;
-                let label = |data: &serde_json::Value| data["label"].as_str().map(str::to_owned);
-                labels.extend(piece.items.iter().filter_map(|event| label(&event.data)));
-                let Some(cursor) = piece.next else { break };
-                page.cursor = Some(cursor);
+        match verb {
+            "read_all" => {
+                let mut after = None;
+                loop {
+                    let slice = events.read_all(reader, &all, after.as_ref(), 7).await?;
+                    labels.extend(slice.events.iter().filter_map(label));
+                    after = Some(slice.next);
+                    if slice.caught_up && !slice.pending {
+                        break;
+                    }
+                }
+            }
+            "list" => {
+                let mut page = Page::first(7);
+                loop {
+                    let piece = events.list(reader, &all, &page).await?;
+                    labels.extend(piece.items.iter().filter_map(label));
+                    let Some(cursor) = piece.next else { break };
+                    page.cursor = Some(cursor);
+                }
+            }
+            "count" => {
+                let count = events.count(reader, &all).await?;
+                return Ok(Seen::Count(usize::try_from(count).expect("a small count")));
+            }
+            "aggregate" => {
+                let mut count = 0;
+                for stream in streams(rows) {
+                    count += events.aggregate(reader, &stream).await?.events;
+                }
+                return Ok(Seen::Count(usize::try_from(count).expect("a small count")));
+            }
+            _ => {
+                for stream in streams(rows) {
+                    let mut page = Page::first(10);
+                    loop {
+                        let piece = events.read(reader, &stream, &page).await?;
+                        labels.extend(piece.items.iter().filter_map(label));
+                        let Some(cursor) = piece.next else { break };
+                        page.cursor = Some(cursor);
+                    }
+                }
             }
         }
         Ok(Seen::Labels(labels.into_iter().collect()))
@@ -83,4 +134,10 @@ impl Probe for EventsProbe {
     ) -> Result<()> {
         unreachable!("{verb} is no verb of events")
     }
+}
+
+/// Every stream that holds a row.
+fn streams(rows: &[Standing]) -> Vec<String> {
+    let imported = rows.iter().map(|standing| format!("{IMPORTED}{}", standing.row.label));
+    [SYSTEM_STREAM, STREAM].into_iter().map(str::to_owned).chain(imported).collect()
 }

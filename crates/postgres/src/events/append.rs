@@ -2,15 +2,18 @@
 //! row is locked and moved; with ids the head is locked first, so that what is read after it
 //! includes every earlier append.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use mnemon_core::events::{Append, Appended, Known, NewEvent, SYSTEM_STREAM, place};
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Error, EventId};
+use mnemon_core::{Error, EventId, limits};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
-use sqlx::{query, query_scalar};
+use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
+use super::copy;
 use crate::error::Fault;
 
 /// An append with an id for each event; sent again, it carries the same ones.
@@ -18,12 +21,25 @@ pub(crate) struct Prepared {
     append: Append,
     /// Of every event, given or made.
     ids: Vec<Uuid>,
+    /// Whether many events may go through COPY, which row-level security does not allow.
+    copy: bool,
 }
 
 impl Prepared {
     pub(crate) fn of(append: Append) -> Self {
         let ids = append.events.iter().map(|event| id(event.id)).collect();
-        Self { append, ids }
+        Self { append, ids, copy: false }
+    }
+
+    /// The same, through COPY where there is enough of it.
+    pub(crate) fn by_copy(mut self, allowed: bool) -> Self {
+        self.copy = allowed && self.append.events.len() >= limits::EVENT_COPY;
+        self
+    }
+
+    /// Whether it is one statement that is whole in itself.
+    pub(crate) fn is_one_statement(&self) -> bool {
+        self.is_new() && !self.copy
     }
 
     /// Whether no event can be there already, when this is sent for the first time.
@@ -42,7 +58,7 @@ pub(crate) async fn append(
     scope: &Admitted<'_>,
     prepared: &Prepared,
 ) -> Result<Appended, Fault> {
-    if prepared.is_new() {
+    if prepared.is_one_statement() {
         return unseen(conn, scope, prepared).await;
     }
     seen(conn, scope, prepared).await
@@ -86,28 +102,9 @@ pub(crate) async fn seen(
 ) -> Result<Appended, Fault> {
     let append = &prepared.append;
     lock(conn, scope, &append.stream).await?;
-    let rows = query!(
-        r#"
-        select h.version as "head!", e.id as "id?", e.stream as "stream?", e.version as "version?"
-        from mnemon.event_streams h
-        left join mnemon.events e on e.tenant = h.tenant and e.id = any ($3)
-        where h.tenant = $1 and h.stream = $2
-        "#,
-        scope.tenant,
-        append.stream,
-        &prepared.ids,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let head = rows.first().map_or(0, |row| row.head);
-    let known: Vec<Option<Known>> = prepared
-        .ids
-        .iter()
-        .map(|id| {
-            let row = rows.iter().find(|row| row.id == Some(*id))?;
-            Some(Known { stream: row.stream.clone()?, version: row.version? })
-        })
-        .collect();
+    let head = head(conn, scope, &append.stream).await?.map_or(0, |head| head.version);
+    let found = known(conn, scope, &prepared.ids).await?;
+    let known: Vec<Option<Known>> = prepared.ids.iter().map(|id| found.get(id).cloned()).collect();
     let placed = place(append, head, &known)?;
     let new: Vec<(&NewEvent, Uuid)> = append
         .events
@@ -116,10 +113,56 @@ pub(crate) async fn seen(
         .zip(&known)
         .filter_map(|(event, known)| known.is_none().then_some(event))
         .collect();
-    if !new.is_empty() {
+    if new.is_empty() {
+        return Ok(placed);
+    }
+    if prepared.copy {
+        copy::copy(conn, scope, &append.stream, &new).await?;
+    } else {
         insert(conn, scope, &append.stream, None, &new).await?;
     }
     Ok(placed)
+}
+
+/// A stream's head.
+pub(super) struct Head {
+    pub(super) version: i64,
+    pub(super) recorded_at: DateTime<Utc>,
+}
+
+/// Reads a stream's head.
+pub(super) async fn head(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    stream: &str,
+) -> Result<Option<Head>, Fault> {
+    let head = query_as!(
+        Head,
+        "select version, recorded_at from mnemon.event_streams where tenant = $1 and stream = $2",
+        scope.tenant,
+        stream,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(head)
+}
+
+/// Where those of these ids stand that are there: complete only under the lock of every stream
+/// that they may be appended to.
+pub(super) async fn known(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Known>, Fault> {
+    let rows = query!(
+        "select id, stream, version from mnemon.events where tenant = $1 and id = any ($2)",
+        scope.tenant,
+        ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    let place = |stream, version| Known { stream, version };
+    Ok(rows.into_iter().map(|row| (row.id, place(row.stream, row.version))).collect())
 }
 
 /// Locks a stream's head until the transaction ends, making it where there is none.
@@ -131,8 +174,8 @@ pub(crate) async fn lock(
     // A condition that never holds leaves the row as it is, but locked.
     query!(
         r#"
-        insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx)
-        values ($1, $2, 0, mnemon.now(), pg_current_xact_id())
+        insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
+        select $1, $2, 0, mnemon.now(), pg_current_xact_id(), m.epoch from mnemon.meta m
         on conflict (tenant, stream) do update set version = h.version where false
         "#,
         scope.tenant,
@@ -175,22 +218,24 @@ async fn insert(
     let version = query_scalar!(
         r#"
         with head as (
-            insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx)
-            select $1, $2, $3, mnemon.now(), pg_current_xact_id()
+            insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
+            select $1, $2, $3, mnemon.now(), pg_current_xact_id(), m.epoch
+            from mnemon.meta m
             where $4::int8 is null or $4 = 0
                or exists (select from mnemon.event_streams where tenant = $1 and stream = $2)
             on conflict (tenant, stream) do update
             set version = h.version + $3, recorded_at = greatest(h.recorded_at, mnemon.now()),
-                tx = greatest(h.tx, pg_current_xact_id())
+                tx = case when h.epoch = excluded.epoch then greatest(h.tx, excluded.tx)
+                          else excluded.tx end,
+                epoch = excluded.epoch
             where $4::int8 is null or h.version = $4
-            returning version, recorded_at, tx
+            returning version, recorded_at, tx, epoch
         ), written as (
             insert into mnemon.events
                 (tenant, stream, version, id, kind, correlation_id, agent_id, user_id, session_id,
                  run_id, data, occurred_at, recorded_at, tx, epoch)
             select $1, $2, h.version - $3 + g.n, g.id, g.kind, g.correlation_id, $5, $6, $7, $8,
-                   g.data, coalesce(g.occurred_at, h.recorded_at), h.recorded_at, h.tx,
-                   (select epoch from mnemon.meta)
+                   g.data, coalesce(g.occurred_at, h.recorded_at), h.recorded_at, h.tx, h.epoch
             from head h,
                  unnest($9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::timestamptz[])
                      with ordinality as g (id, kind, data, correlation_id, occurred_at, n)

@@ -21,62 +21,100 @@ pub(crate) mod sql {
     }
 }
 
+/// Where a stream stands.
+pub(super) struct Head {
+    /// Its newest version; 0: none.
+    pub(super) version: i64,
+    /// Its newest event's time.
+    pub(super) recorded_at: i64,
+}
+
+impl Head {
+    pub(super) fn read(conn: &Connection, scope: &Admitted<'_>, stream: &str) -> Done<Self> {
+        let head = conn
+            .prepare_cached(sql::HEAD)?
+            .query_row([scope.tenant, stream], |row| {
+                Ok(Self { version: row.get(0)?, recorded_at: row.get(1)? })
+            })
+            .optional()?;
+        Ok(head.unwrap_or(Self { version: 0, recorded_at: i64::MIN }))
+    }
+
+    pub(super) fn move_to(
+        &self,
+        conn: &Connection,
+        scope: &Admitted<'_>,
+        stream: &str,
+        version: i64,
+        recorded_at: i64,
+    ) -> Done<()> {
+        conn.prepare_cached(sql::MOVE)?.execute(params![
+            scope.tenant,
+            stream,
+            version,
+            recorded_at.max(self.recorded_at)
+        ])?;
+        Ok(())
+    }
+}
+
 /// Appends events to one stream.
 pub(crate) fn append(conn: &Connection, scope: &Admitted<'_>, append: &Append) -> Done<Appended> {
     let stream = append.stream.as_str();
-    let head: Option<(i64, i64)> = conn
-        .prepare_cached(sql::HEAD)?
-        .query_row([scope.tenant, stream], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (version, last) = head.unwrap_or((0, i64::MIN));
-    let known = append
-        .events
-        .iter()
-        .map(|event| known(conn, scope, event))
-        .collect::<Done<Vec<Option<Known>>>>()?;
-    let placed = place(append, version, &known)?;
-    if placed.stream_version == version {
+    let head = Head::read(conn, scope, stream)?;
+    let placed = place(append, head.version, &known(conn, scope, append)?)?;
+    if placed.stream_version == head.version {
         return Ok(placed);
     }
-    let recorded_at = now(conn)?.max(last);
-    conn.prepare_cached(sql::MOVE)?.execute(params![
-        scope.tenant,
-        stream,
-        placed.stream_version,
-        recorded_at
-    ])?;
-    let mut insert = conn.prepare_cached(sql::INSERT)?;
-    for (event, place) in append.events.iter().zip(&placed.versions) {
-        if *place <= version {
-            continue;
+    let recorded_at = now(conn)?.max(head.recorded_at);
+    head.move_to(conn, scope, stream, placed.stream_version, recorded_at)?;
+    for (event, version) in append.events.iter().zip(&placed.versions) {
+        if *version > head.version {
+            insert(conn, scope, stream, event, *version, recorded_at)?;
         }
-        insert.execute(params![
-            scope.tenant,
-            stream,
-            place,
-            event.id.map_or_else(Uuid::now_v7, |id| id.0).as_bytes(),
-            event.kind,
-            event.correlation_id,
-            scope.agent,
-            scope.user,
-            scope.session,
-            scope.run,
-            event.occurred_at.map_or(recorded_at, |at| at.timestamp_micros()),
-            recorded_at,
-            event.data.to_string(),
-        ])?;
     }
     Ok(placed)
 }
 
-/// Where an event with a caller's id stands already.
-fn known(conn: &Connection, scope: &Admitted<'_>, event: &NewEvent) -> Done<Option<Known>> {
-    let Some(id) = event.id else { return Ok(None) };
-    let found = conn
-        .prepare_cached(sql::KNOWN)?
-        .query_row(params![scope.tenant, id.0.as_bytes()], |row| {
+pub(super) fn insert(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    stream: &str,
+    event: &NewEvent,
+    version: i64,
+    recorded_at: i64,
+) -> Done<()> {
+    conn.prepare_cached(sql::INSERT)?.execute(params![
+        scope.tenant,
+        stream,
+        version,
+        event.id.map_or_else(Uuid::now_v7, |id| id.0).as_bytes(),
+        event.kind,
+        event.correlation_id,
+        scope.agent,
+        scope.user,
+        scope.session,
+        scope.run,
+        event.occurred_at.map_or(recorded_at, |at| at.timestamp_micros()),
+        recorded_at,
+        event.data.to_string(),
+    ])?;
+    Ok(())
+}
+
+/// Where the events with a caller's id stand already.
+pub(super) fn known(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    append: &Append,
+) -> Done<Vec<Option<Known>>> {
+    let mut statement = conn.prepare_cached(sql::KNOWN)?;
+    let mut each = |event: &NewEvent| {
+        let Some(id) = event.id else { return Ok(None) };
+        let found = statement.query_row(params![scope.tenant, id.0.as_bytes()], |row| {
             Ok(Known { stream: row.get(0)?, version: row.get(1)? })
-        })
-        .optional()?;
-    Ok(found)
+        });
+        Ok(found.optional()?)
+    };
+    append.events.iter().map(&mut each).collect()
 }
