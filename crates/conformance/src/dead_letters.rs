@@ -1,13 +1,16 @@
 //! Cases for dead letters: nothing is lost between take and ack, and nothing is taken twice.
 
+pub(crate) mod many;
+pub(crate) mod random;
+pub(crate) mod receipts;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use mnemon_core::dead_letters::{Burial, DeadLetter, Delivery, DeliveryReceipt};
-use mnemon_core::steps::{Step, Write};
-use mnemon_core::{Page, RequestId, Scope, limits};
+use mnemon_core::dead_letters::{Burial, Delivery, DeliveryReceipt, LetterFilter, Prune, Retry};
+use mnemon_core::{Page, Scope, limits};
 use serde_json::json;
 
 use crate::check::{fails_as, refused};
@@ -107,11 +110,15 @@ pub(crate) async fn what_a_person_must_see_is_not_taken(ctx: &Ctx) {
     assert_eq!(items(&take(ctx, &acme(), 10).await), ["a"]);
 }
 
+fn of(queue: Option<&str>) -> LetterFilter {
+    queue.map_or_else(LetterFilter::default, LetterFilter::queue)
+}
+
 /// Every letter of a scope's list, page by page.
 async fn listed(ctx: &Ctx, scope: &Scope, queue: Option<&str>, size: u32) -> Vec<DeadLetter> {
     let (mut page, mut all) = (Page::first(size), Vec::new());
     loop {
-        let piece = ctx.dead_letters().list(scope, queue, &page).await.expect("a page is read");
+        let piece = ctx.dead_letters().list(scope, &of(queue), &page).await.expect("a page is read");
         assert!(piece.items.len() <= size as usize);
         all.extend(piece.items);
         match piece.next {
@@ -153,17 +160,17 @@ pub(crate) async fn a_foreign_cursor_is_refused(ctx: &Ctx) {
     for item in ["1", "2"] {
         bury(ctx, item).await;
     }
-    let page = ctx.dead_letters().list(&acme(), None, &Page::first(1)).await.expect("a page");
+    let page = ctx.dead_letters().list(&acme(), &of(None), &Page::first(1)).await.expect("a page");
     let next = Page { limit: 1, cursor: page.next };
 
     for cursor in ["events:1", "dead_letters:1", "dead_letters:9:q:1"] {
         let foreign = Page { limit: 1, cursor: cursor.parse().ok() };
-        refused(ctx.dead_letters().list(&acme(), None, &foreign).await, "page.cursor");
+        refused(ctx.dead_letters().list(&acme(), &of(None), &foreign).await, "page.cursor");
     }
-    refused(ctx.dead_letters().list(&acme(), Some("other"), &next).await, "page.cursor");
-    refused(ctx.dead_letters().list(&acme(), None, &Page::first(0)).await, "page.limit");
-    refused(ctx.dead_letters().list(&acme(), Some(" "), &Page::default()).await, "queue");
-    fails_as(ctx.dead_letters().list(&Scope::tenant(" "), None, &next).await, "scope_required");
+    refused(ctx.dead_letters().list(&acme(), &of(Some("other")), &next).await, "page.cursor");
+    refused(ctx.dead_letters().list(&acme(), &of(None), &Page::first(0)).await, "page.limit");
+    refused(ctx.dead_letters().list(&acme(), &of(Some(" ")), &Page::default()).await, "queue");
+    fails_as(ctx.dead_letters().list(&Scope::tenant(" "), &of(None), &next).await, "scope_required");
 }
 
 pub(crate) async fn sixteen_takers_share_without_doubles(ctx: &Ctx) {
@@ -228,11 +235,35 @@ pub(crate) async fn bad_input_is_refused(ctx: &Ctx) {
     refused(letters.take(&acme(), "q", 0, VISIBILITY).await, "count");
     refused(letters.take(&acme(), "q", limits::PAGE_MAX + 1, VISIBILITY).await, "count");
     refused(letters.take(&acme(), "q", 1, Duration::ZERO).await, "visibility");
+    let nanos = Duration::from_nanos(999);
+    refused(letters.take(&acme(), "q", 1, nanos).await, "visibility");
+    let huge = json!("x".repeat(limits::ITEM_BYTES));
+    refused(letters.bury(&acme(), Burial::new("q", "a", huge, "e"), None).await, "item");
+    let detail = Burial { detail: json!([]), ..burial("q", "a") };
+    refused(letters.bury(&acme(), detail, None).await, "detail");
+    let metadata = Burial { metadata: json!({ "k": "\0" }), ..burial("q", "a") };
+    refused(letters.bury(&acme(), metadata, None).await, "metadata");
+    let long = "q".repeat(limits::STREAM_BYTES + 1);
+    refused(letters.stats(&acme(), Some(&long)).await, "queue");
+    refused(letters.release_expired(&acme(), Some("")).await, "queue");
+    refused(letters.get(&acme(), "q", " ").await, "item_id");
+    refused(letters.delete(&acme(), "q", "a\0").await, "item_id");
+    let page = Page::default();
+    refused(letters.list(&acme(), &LetterFilter::queue(" "), &page).await, "queue");
+    refused(letters.list(&acme(), &LetterFilter::default(), &Page::first(0)).await, "page.limit");
+    refused(letters.attempts(&acme(), "q", " ", &page).await, "item_id");
+    let week = limits::VISIBILITY_MAX + Duration::from_micros(1);
     let none = DeliveryReceipt { queue: "q".into(), item_id: "a".into(), delivery: 1 };
+    refused(letters.extend(&acme(), &none, week).await, "visibility");
+    refused(letters.extend(&acme(), &none, Duration::ZERO).await, "visibility");
+    refused(letters.nack(&acme(), &none, week).await, "delay");
+    refused(letters.prune(&acme(), &Prune::older_than(Duration::MAX)).await, "older_than");
+    let blank = Retry { filter: LetterFilter::queue(""), reviewed: true };
+    refused(letters.retry_all(&acme(), &blank).await, "queue");
     fails_as(letters.ack(&acme(), &none).await, "not_found");
-    let long = "i".repeat(limits::ITEM_ID_BYTES + 1);
+    let long_item = "i".repeat(limits::ITEM_ID_BYTES + 1);
     for (queue, item, field) in
-        [(" ", "a", "queue"), ("q", "\0", "item_id"), ("q", &long, "item_id")]
+        [(" ", "a", "queue"), ("q", "\0", "item_id"), ("q", &long_item, "item_id")]
     {
         let receipt = DeliveryReceipt { queue: queue.into(), item_id: item.into(), delivery: 1 };
         refused(letters.ack(&acme(), &receipt).await, field);

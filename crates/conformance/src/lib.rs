@@ -281,6 +281,32 @@ pub fn cases() -> Vec<Case> {
             another_scopes_letters_stay,
             bad_input_is_refused,
         }
+        "dead_letters" => dead_letters::receipts {
+            a_late_ack_is_fenced_whether_taken_again_or_not,
+            an_untaken_item_has_no_receipt,
+            what_is_given_back_waits_for_its_delay,
+            an_extended_item_stays_with_its_worker,
+            items_of_lost_workers_are_released,
+            an_ack_in_a_step_is_all_or_nothing,
+            eight_consumers_never_deliver_twice,
+        }
+        "dead_letters" => dead_letters::many {
+            every_field_of_a_letter_comes_back,
+            attempts_are_paged_newest_first,
+            a_list_is_by_queue_and_id_byte_by_byte,
+            a_filter_lets_through_what_it_says,
+            statistics_count_by_state_attempts_and_cause,
+            the_most_frequent_causes_are_listed,
+            a_retry_makes_ready_what_waits,
+            a_retry_takes_the_filter_at_its_word,
+            pruning_removes_what_is_old_and_in_nobodys_hands,
+            large_sweeps_come_in_batches,
+            one_item_is_deleted_with_its_attempts,
+        }
+        "dead_letters" => dead_letters::random {
+            random_operations_agree_with_the_model_seed_1,
+            random_operations_agree_with_the_model_seed_2,
+        }
         "locks" => locks {
             a_free_key_is_granted_and_a_held_one_refused,
             the_same_holder_goes_on_under_its_fence,
@@ -450,6 +476,18 @@ fn under_row_level_security() -> Vec<Case> {
             a_refused_write_leaves_nothing,
             the_same_id_at_once_is_written_once,
             sixteen_writers_in_random_order_do_not_deadlock,
+        }
+        "dead_letters_rls" => dead_letters {
+            sixteen_takers_share_without_doubles,
+        }
+        "dead_letters_rls" => dead_letters::receipts {
+            an_ack_in_a_step_is_all_or_nothing,
+        }
+        "dead_letters_rls" => dead_letters::many {
+            a_filter_lets_through_what_it_says,
+            statistics_count_by_state_attempts_and_cause,
+            a_retry_makes_ready_what_waits,
+            pruning_removes_what_is_old_and_in_nobodys_hands,
         }
         "upkeep_rls" => upkeep {
             every_task_has_a_status_and_runs_to_its_end,

@@ -147,6 +147,14 @@ pub const CLAIM_PARENTS: usize = 64;
 pub const RUN_ID_BYTES: usize = 512;
 /// The largest state of a run, in bytes of JSON.
 pub const RUN_STATE_BYTES: usize = 1024 * 1024;
+/// Counters or timings one run may carry.
+pub const RUN_COUNTERS: usize = 256;
+/// The largest text of a workflow definition, in bytes.
+pub const DEFINITION_BYTES: usize = 256 * 1024;
+/// Parameters one workflow definition may have.
+pub const DEFINITION_PARAMETERS: usize = 256;
+/// The longest description of a workflow definition, in bytes.
+pub const DESCRIPTION_BYTES: usize = 16 * 1024;
 
 /// The longest item id of a dead letter, in bytes.
 pub const ITEM_ID_BYTES: usize = 512;
@@ -156,6 +164,12 @@ pub const ITEM_BYTES: usize = 1024 * 1024;
 pub const ERROR_BYTES: usize = 64 * 1024;
 /// The longest time a taken item may stay invisible.
 pub const VISIBILITY_MAX: Duration = Duration::from_hours(24 * 7);
+/// Dead letters that one call over many of them handles in its transaction.
+pub const LETTER_BATCH: u32 = 1_000;
+/// Causes that the statistics of dead letters list.
+pub const LETTER_SIGNATURES: u32 = 20;
+/// The longest age that may be asked for when old rows are removed.
+pub const AGE_MAX: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// Writes one step may carry.
 pub const STEP_WRITES: usize = 256;

@@ -23,12 +23,19 @@ pub enum Task {
     EventPartitions,
     /// Removes receipts of steps older than [`crate::limits::RECEIPTS_KEPT`], in batches.
     Receipts,
+    /// Frees the space that taken and acknowledged dead letters leave behind.
+    DeadLetters,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 4] =
-        [Self::TextCounts, Self::ExpiredMemories, Self::EventPartitions, Self::Receipts];
+    pub const ALL: [Self; 5] = [
+        Self::TextCounts,
+        Self::ExpiredMemories,
+        Self::EventPartitions,
+        Self::Receipts,
+        Self::DeadLetters,
+    ];
 
     /// The task's name: `text-counts`.
     pub const fn name(self) -> &'static str {
@@ -37,13 +44,14 @@ impl Task {
             Self::ExpiredMemories => "expired-memories",
             Self::EventPartitions => "event-partitions",
             Self::Receipts => "receipts",
+            Self::DeadLetters => "dead-letters",
         }
     }
 
     /// How often it is due.
     pub const fn interval(self) -> Duration {
         match self {
-            Self::TextCounts => Duration::from_secs(5),
+            Self::TextCounts | Self::DeadLetters => Duration::from_secs(5),
             Self::ExpiredMemories => Duration::from_mins(1),
             Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
         }
@@ -54,7 +62,7 @@ impl Task {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::ExpiredMemories => 500,
-            Self::EventPartitions => 1,
+            Self::EventPartitions | Self::DeadLetters => 1,
         }
     }
 

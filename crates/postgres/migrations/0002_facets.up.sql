@@ -405,12 +405,13 @@ comment on column mnemon.workflow_runs.state is 'Its state.';
 
 create table mnemon.dead_letters (
     tenant                 text        not null,
-    queue                  text        not null,
-    item_id                text        not null,
+    queue                  text        collate "C" not null,
+    item_id                text        collate "C" not null,
     attempts               integer     not null,
     reprocess_eligible     boolean     not null,
     manual_review_required boolean     not null,
     delivery               bigint      not null,
+    taken                  boolean     not null,
     visible_at             timestamptz not null,
     buried_at              timestamptz not null,
     user_id                text,
@@ -419,9 +420,11 @@ create table mnemon.dead_letters (
     run_id                 text,
     error_signature        text        not null,
     error                  text        not null,
+    metadata               jsonb       not null,
     item                   jsonb       not null,
     primary key (tenant, queue, item_id)
-);
+) with (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_cost_delay = 0);
 comment on table  mnemon.dead_letters is 'What failed, until it is dealt with.';
 comment on column mnemon.dead_letters.tenant is 'Whose.';
 comment on column mnemon.dead_letters.queue is 'The queue.';
@@ -430,31 +433,38 @@ comment on column mnemon.dead_letters.attempts is 'Attempts noted so far.';
 comment on column mnemon.dead_letters.reprocess_eligible is 'Whether it may be taken again.';
 comment on column mnemon.dead_letters.manual_review_required is 'Whether a person must look first.';
 comment on column mnemon.dead_letters.delivery is 'Grows with every take and every burial.';
+comment on column mnemon.dead_letters.taken is 'Whether it was taken and not given back since.';
 comment on column mnemon.dead_letters.visible_at is 'From when on it may be taken.';
 comment on column mnemon.dead_letters.buried_at is 'When it was first buried.';
-comment on column mnemon.dead_letters.user_id is 'The user of the scope.';
-comment on column mnemon.dead_letters.agent_id is 'The agent of the scope.';
+comment on column mnemon.dead_letters.user_id is 'The user of the scope that buried it first.';
+comment on column mnemon.dead_letters.agent_id is 'The agent of the scope that buried it first.';
 comment on column mnemon.dead_letters.session_id is 'The session of the scope; noted only.';
 comment on column mnemon.dead_letters.run_id is 'The run of the scope; noted only.';
 comment on column mnemon.dead_letters.error_signature is 'What failures of one cause share.';
 comment on column mnemon.dead_letters.error is 'Why it failed last.';
+comment on column mnemon.dead_letters.metadata is 'The caller''s JSON object.';
 comment on column mnemon.dead_letters.item is 'The item itself.';
+-- Only what may be taken, in the order in which it becomes visible: a take reads from the front
+-- and stops before what others have in hand.
 create index dead_letters_ready on mnemon.dead_letters (tenant, queue, visible_at, buried_at, item_id)
     where reprocess_eligible and not manual_review_required;
 
 create table mnemon.dead_letter_attempts (
     tenant          text        not null,
-    queue           text        not null,
-    item_id         text        not null,
+    queue           text        collate "C" not null,
+    item_id         text        collate "C" not null,
     attempt         integer     not null,
     at              timestamptz not null,
     user_id         text,
     agent_id        text,
+    session_id      text,
     run_id          text,
     error_signature text        not null,
     error           text        not null,
+    detail          jsonb       not null,
     primary key (tenant, queue, item_id, attempt)
-);
+) with (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_cost_delay = 0);
 comment on table  mnemon.dead_letter_attempts is 'Every failure of a dead letter.';
 comment on column mnemon.dead_letter_attempts.tenant is 'Whose.';
 comment on column mnemon.dead_letter_attempts.queue is 'The queue.';
@@ -463,9 +473,11 @@ comment on column mnemon.dead_letter_attempts.attempt is 'Which attempt, from 1.
 comment on column mnemon.dead_letter_attempts.at is 'When it failed.';
 comment on column mnemon.dead_letter_attempts.user_id is 'The user of the scope.';
 comment on column mnemon.dead_letter_attempts.agent_id is 'The agent of the scope.';
+comment on column mnemon.dead_letter_attempts.session_id is 'The session of the scope; noted only.';
 comment on column mnemon.dead_letter_attempts.run_id is 'The run of the scope; noted only.';
 comment on column mnemon.dead_letter_attempts.error_signature is 'What failures of one cause share.';
 comment on column mnemon.dead_letter_attempts.error is 'Why.';
+comment on column mnemon.dead_letter_attempts.detail is 'What else was said of it: a JSON object.';
 
 -- ---------------------------------------------------------------- insert-only
 

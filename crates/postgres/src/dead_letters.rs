@@ -1,22 +1,32 @@
 //! Dead letters on PostgreSQL: one row per item and one per attempt; a take moves `visible_at` and
 //! counts the delivery, skipping what others are taking.
 
+mod deliver;
+mod filter;
+mod read;
+mod sweep;
+mod write;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use mnemon_core::dead_letters::{
-    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, after, check_take,
+    Attempt, Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, Handled,
+    LetterFilter, LetterStats, Prune, Retry as Again, after, after_attempt, check_delay,
+    check_item, check_queue, check_take, check_visibility,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
-use mnemon_core::{Error, Page, Paged, Result, Scope};
-use sqlx::postgres::PgConnection;
-use sqlx::{query, query_scalar};
+use mnemon_core::{Page, Paged, Result, Scope};
 
-use crate::error::Fault;
 use crate::link::{Call, Retry, work};
 use crate::locks;
 use crate::store::PostgresStore;
+
+pub(crate) use deliver::ack;
+pub(crate) use sweep::{dead_rows, shrink};
+pub(crate) use write::bury;
 
 #[async_trait]
 impl DeadLetters for PostgresStore {
@@ -50,7 +60,7 @@ impl DeadLetters for PostgresStore {
         let call = calling("taking dead letters", scope, Retry::Idempotent);
         self.link
             .run(call, |conn| {
-                work(async move { take(conn, scope, queue, count, visibility).await })
+                work(async move { deliver::take(conn, scope, queue, count, visibility).await })
             })
             .await
     }
@@ -63,240 +73,133 @@ impl DeadLetters for PostgresStore {
         self.link.run(call, |conn| work(async move { ack(conn, scope, receipt).await })).await
     }
 
+    async fn nack(
+        &self,
+        scope: &Scope,
+        receipt: &DeliveryReceipt,
+        delay: Duration,
+    ) -> Result<DateTime<Utc>> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        receipt.check()?;
+        check_delay(delay)?;
+        // A repeat after a lost answer would report the item as somebody else's.
+        let call = calling("giving back a dead letter", scope, Retry::Never);
+        self.link
+            .run(call, |conn| work(async move { deliver::nack(conn, scope, receipt, delay).await }))
+            .await
+    }
+
+    async fn extend(
+        &self,
+        scope: &Scope,
+        receipt: &DeliveryReceipt,
+        visibility: Duration,
+    ) -> Result<DateTime<Utc>> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        receipt.check()?;
+        check_visibility(visibility)?;
+        let call = calling("extending a dead letter's time", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| {
+                work(async move { deliver::extend(conn, scope, receipt, visibility).await })
+            })
+            .await
+    }
+
+    async fn release_expired(&self, scope: &Scope, queue: Option<&str>) -> Result<Handled> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        queue.map_or(Ok(()), check_queue)?;
+        let call = calling("releasing expired dead letters", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| work(async move { sweep::release(conn, scope, queue).await }))
+            .await
+    }
+
+    async fn retry_all(&self, scope: &Scope, retry: &Again) -> Result<Handled> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        retry.filter.check()?;
+        let call = calling("retrying dead letters", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| work(async move { sweep::retry(conn, scope, retry).await }))
+            .await
+    }
+
     async fn list(
         &self,
         scope: &Scope,
-        queue: Option<&str>,
+        filter: &LetterFilter,
         page: &Page,
     ) -> Result<Paged<DeadLetter>> {
         let scope = &scope.admit(Facet::DeadLetters)?;
-        let after = &after(queue, page)?;
+        let after = &after(filter, page)?;
         let call = calling("listing dead letters", scope, Retry::Idempotent);
         let found = self
             .link
             .run(call, |conn| {
-                work(async move { list(conn, scope, queue, after, page.limit).await })
+                work(async move { read::list(conn, scope, filter, after, page.limit).await })
             })
             .await?;
         Ok(Paged::cut(found, page.limit, DeadLetter::cursor))
     }
-}
 
-/// From a place to the end of the queue, or of all.
-async fn list(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    queue: Option<&str>,
-    (after_queue, after_item): &(String, String),
-    limit: u32,
-) -> Result<Vec<DeadLetter>, Fault> {
-    let rows = query!(
-        r#"
-        select queue, item_id, item, error, error_signature, attempts, reprocess_eligible,
-               manual_review_required, buried_at, visible_at
-        from mnemon.dead_letters
-        where tenant = $1 and (queue, item_id) > ($2, $3)
-          and queue <= coalesce($4, (select max(queue) from mnemon.dead_letters where tenant = $1))
-          and ($5::text is null or user_id = $5) and ($6::text is null or agent_id = $6)
-        order by queue, item_id
-        limit $7
-        "#,
-        scope.tenant,
-        after_queue,
-        after_item,
-        queue,
-        scope.user,
-        scope.agent,
-        i64::from(limit) + 1,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| DeadLetter {
-            queue: row.queue,
-            item_id: row.item_id,
-            item: row.item,
-            error: row.error,
-            error_signature: row.error_signature,
-            attempts: row.attempts.unsigned_abs(),
-            reprocess_eligible: row.reprocess_eligible,
-            manual_review_required: row.manual_review_required,
-            buried_at: row.buried_at,
-            visible_at: row.visible_at,
-        })
-        .collect())
+    async fn get(&self, scope: &Scope, queue: &str, item_id: &str) -> Result<DeadLetter> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        check_item(queue, item_id)?;
+        let call = calling("reading a dead letter", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| work(async move { read::get(conn, scope, queue, item_id).await }))
+            .await
+    }
+
+    async fn attempts(
+        &self,
+        scope: &Scope,
+        queue: &str,
+        item_id: &str,
+        page: &Page,
+    ) -> Result<Paged<Attempt>> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        check_item(queue, item_id)?;
+        let below = after_attempt(page)?;
+        let call = calling("reading a dead letter's attempts", scope, Retry::Idempotent);
+        let found = self
+            .link
+            .run(call, |conn| {
+                work(async move {
+                    read::attempts(conn, scope, (queue, item_id), below, page.limit).await
+                })
+            })
+            .await?;
+        Ok(Paged::cut(found, page.limit, Attempt::cursor))
+    }
+
+    async fn stats(&self, scope: &Scope, queue: Option<&str>) -> Result<LetterStats> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        queue.map_or(Ok(()), check_queue)?;
+        let call = calling("counting dead letters", scope, Retry::Idempotent);
+        self.link.run(call, |conn| work(async move { read::stats(conn, scope, queue).await })).await
+    }
+
+    async fn delete(&self, scope: &Scope, queue: &str, item_id: &str) -> Result<()> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        check_item(queue, item_id)?;
+        // A repeat after a lost answer would report the item as not found.
+        let call = calling("deleting a dead letter", scope, Retry::Never);
+        self.link
+            .run(call, |conn| work(async move { sweep::delete(conn, scope, queue, item_id).await }))
+            .await
+    }
+
+    async fn prune(&self, scope: &Scope, prune: &Prune) -> Result<Handled> {
+        let scope = &scope.admit(Facet::DeadLetters)?;
+        prune.check()?;
+        let call = calling("pruning dead letters", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| work(async move { sweep::prune(conn, scope, prune).await }))
+            .await
+    }
 }
 
 fn calling<'a>(doing: &'static str, scope: &Admitted<'a>, retry: Retry) -> Call<'a> {
     Call { doing, tenant: Some(scope.tenant), retry }
-}
-
-/// Keeps a failure with its attempt. Again is one more attempt, visible at once; an item that the
-/// scope does not see stays as it is.
-pub(crate) async fn bury(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    burial: &Burial,
-) -> Result<Buried, Fault> {
-    let attempts = query_scalar!(
-        r#"
-        with clock as materialized (
-            select mnemon.now() as at
-        ), item as (
-            insert into mnemon.dead_letters as d
-                (tenant, queue, item_id, attempts, reprocess_eligible, manual_review_required,
-                 delivery, visible_at, buried_at, user_id, agent_id, session_id, run_id,
-                 error_signature, error, item)
-            select $1, $2, $3, 1, $4, $5, 0, c.at, c.at, $6, $7, $8, $9, $10, $11, $12
-            from clock c
-            on conflict (tenant, queue, item_id) do update
-            set attempts = d.attempts + 1, reprocess_eligible = $4, manual_review_required = $5,
-                delivery = d.delivery + 1, visible_at = excluded.visible_at, error_signature = $10,
-                error = $11, item = $12
-            where ($6::text is null or d.user_id = $6) and ($7::text is null or d.agent_id = $7)
-            returning attempts
-        )
-        insert into mnemon.dead_letter_attempts
-            (tenant, queue, item_id, attempt, at, user_id, agent_id, run_id, error_signature, error)
-        select $1, $2, $3, i.attempts, c.at, $6, $7, $9, $10, $11
-        from item i, clock c
-        returning attempt
-        "#,
-        scope.tenant,
-        burial.queue,
-        burial.item_id,
-        burial.reprocess_eligible,
-        burial.manual_review_required,
-        scope.user,
-        scope.agent,
-        scope.session,
-        scope.run,
-        burial.signature(),
-        burial.error,
-        burial.item,
-    )
-    .fetch_optional(conn)
-    .await?;
-    match attempts {
-        Some(attempts) => Ok(Buried { attempts: attempts.unsigned_abs() }),
-        None => Err(Error::not_found("dead letter", name(&burial.queue, &burial.item_id)).into()),
-    }
-}
-
-fn name(queue: &str, item_id: &str) -> String {
-    format!("{queue}/{item_id}")
-}
-
-async fn take(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    queue: &str,
-    count: u32,
-    visibility: Duration,
-) -> Result<Vec<Delivery>, Fault> {
-    let rows = query!(
-        r#"
-        with clock as materialized (
-            select mnemon.now() as at
-        ), ready as materialized (
-            select d.item_id, d.visible_at, d.buried_at
-            from mnemon.dead_letters d
-            where d.tenant = $1 and d.queue = $2 and d.visible_at <= (select at from clock)
-              and d.reprocess_eligible and not d.manual_review_required
-              and ($3::text is null or d.user_id = $3) and ($4::text is null or d.agent_id = $4)
-            order by d.visible_at, d.buried_at, d.item_id
-            limit $5
-            for no key update skip locked
-        ), taken as (
-            update mnemon.dead_letters d
-            set visible_at = c.at + make_interval(secs => $6), delivery = d.delivery + 1
-            from ready r, clock c
-            where d.tenant = $1 and d.queue = $2 and d.item_id = r.item_id
-            returning d.item_id, d.delivery, d.item, d.error, d.attempts, d.buried_at,
-                      d.visible_at, r.visible_at as was_visible_at
-        )
-        select item_id, delivery, item, error, attempts, buried_at, visible_at
-        from taken
-        order by was_visible_at, buried_at, item_id
-        "#,
-        scope.tenant,
-        queue,
-        scope.user,
-        scope.agent,
-        i64::from(count),
-        visibility.as_secs_f64(),
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Delivery {
-            receipt: DeliveryReceipt {
-                queue: queue.to_owned(),
-                item_id: row.item_id,
-                delivery: row.delivery,
-            },
-            item: row.item,
-            error: row.error,
-            attempts: row.attempts.unsigned_abs(),
-            buried_at: row.buried_at,
-            visible_at: row.visible_at,
-        })
-        .collect())
-}
-
-/// Removes an item that is dealt with, with its attempts.
-pub(crate) async fn ack(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    receipt: &DeliveryReceipt,
-) -> Result<(), Fault> {
-    let done = query_scalar!(
-        r#"
-        with gone as (
-            delete from mnemon.dead_letters
-            where tenant = $1 and queue = $2 and item_id = $3 and delivery = $4
-              and ($5::text is null or user_id = $5) and ($6::text is null or agent_id = $6)
-              -- From then on others may take it, whether they have or not.
-              and visible_at > (select mnemon.now())
-            returning item_id
-        ), attempts as (
-            delete from mnemon.dead_letter_attempts a
-            using gone g
-            where a.tenant = $1 and a.queue = $2 and a.item_id = g.item_id
-        )
-        select count(*) as "count!" from gone
-        "#,
-        scope.tenant,
-        receipt.queue,
-        receipt.item_id,
-        receipt.delivery,
-        scope.user,
-        scope.agent,
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    if done == 1 {
-        return Ok(());
-    }
-    let there = query_scalar!(
-        r#"
-        select exists (
-            select from mnemon.dead_letters
-            where tenant = $1 and queue = $2 and item_id = $3
-              and ($4::text is null or user_id = $4) and ($5::text is null or agent_id = $5)
-        ) as "there!"
-        "#,
-        scope.tenant,
-        receipt.queue,
-        receipt.item_id,
-        scope.user,
-        scope.agent,
-    )
-    .fetch_one(conn)
-    .await?;
-    let name = name(&receipt.queue, &receipt.item_id);
-    Err(if there { Error::Fenced { key: name } } else { Error::not_found("dead letter", name) }
-        .into())
 }

@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::events::epoch;
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
-use crate::{partitions, rls, steps};
+use crate::{dead_letters, partitions, rls, steps};
 
 #[async_trait]
 impl Upkeep for PostgresStore {
@@ -26,10 +26,16 @@ impl Upkeep for PostgresStore {
 
     async fn batch(&self, lease: &TaskLease) -> Result<Batch> {
         let call = call("running an upkeep task", Retry::Idempotent);
-        self.link
-            .maintenance()
-            .transaction(call, |conn| work(async move { batch(conn, lease).await }))
-            .await
+        let link = self.link.maintenance();
+        let done =
+            link.transaction(call, |conn| work(async move { batch(conn, lease).await })).await?;
+        if lease.task != Task::DeadLetters {
+            return Ok(done);
+        }
+        // VACUUM runs in no transaction. Under a lease that is over it does no harm.
+        let rows =
+            link.run(call, |conn| work(async move { dead_letters::shrink(conn).await })).await?;
+        Ok(Batch { rows, more: false })
     }
 
     async fn finish(&self, lease: &TaskLease, failure: Option<&str>) -> Result<()> {
@@ -105,6 +111,8 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
             Ok(Batch { rows, more })
         }
         Task::Receipts => steps::sweep(conn, size).await,
+        // Its work follows, outside this transaction.
+        Task::DeadLetters => Ok(Batch::default()),
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
     }
 }
@@ -255,6 +263,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
     .fetch_all(&mut *conn)
     .await?;
     let partitions = partitions::missing(conn).await?.len() as u64;
+    let dead_letters = dead_letters::dead_rows(conn).await?;
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -263,6 +272,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::ExpiredMemories.name() => row.expired.unsigned_abs(),
                 name if name == Task::EventPartitions.name() => partitions,
                 name if name == Task::Receipts.name() => row.receipts.unsigned_abs(),
+                name if name == Task::DeadLetters.name() => dead_letters,
                 _ => 0,
             };
             TaskStatus {

@@ -235,6 +235,8 @@ create table dead_letters (
     manual_review_required integer not null,
     -- Which delivery; grows with every take and every burial.
     delivery integer not null,
+    -- Whether it was taken and not given back since.
+    taken integer not null,
     visible_at integer not null,
     buried_at integer not null,
     user_id text,
@@ -243,10 +245,12 @@ create table dead_letters (
     run_id text,
     error_signature text not null,
     error text not null,
+    metadata text not null,
     item text not null,
     primary key (tenant, queue, item_id)
 ) strict;
-create index dead_letters_ready on dead_letters (tenant, queue, visible_at, buried_at)
+-- Only what may be taken, in the order in which it becomes visible.
+create index dead_letters_ready on dead_letters (tenant, queue, visible_at, buried_at, item_id)
     where reprocess_eligible = 1 and manual_review_required = 0;
 
 create table dead_letter_attempts (
@@ -257,9 +261,11 @@ create table dead_letter_attempts (
     at integer not null,
     user_id text,
     agent_id text,
+    session_id text,
     run_id text,
     error_signature text not null,
     error text not null,
+    detail text not null,
     primary key (tenant, queue, item_id, attempt)
 ) strict;
 

@@ -20,7 +20,10 @@ pub(crate) const ALL: &[&[&str]] = &[
     crate::claims::read::sql::ALL,
     crate::claims::sql::ALL,
     crate::claims::write::sql::ALL,
-    crate::dead_letters::sql::ALL,
+    crate::dead_letters::deliver::sql::ALL,
+    crate::dead_letters::read::sql::ALL,
+    crate::dead_letters::sweep::sql::ALL,
+    crate::dead_letters::write::sql::ALL,
     crate::doctor::sql::ALL,
     crate::events::append::sql::ALL,
     crate::events::read::sql::ALL,
@@ -105,6 +108,11 @@ mod tests {
             crate::events::sql::LAST_OF_KIND,
             crate::events::read::sql::READ,
             crate::upkeep::sql::EXPIRED,
+            crate::dead_letters::deliver::sql::READY,
+            crate::dead_letters::deliver::sql::TAKE,
+            crate::dead_letters::deliver::sql::DELIVERED,
+            crate::dead_letters::read::sql::LIST,
+            crate::dead_letters::read::sql::ATTEMPTS,
         ] {
             let mut explained = conn.prepare(&format!("explain query plan {statement}")).unwrap();
             let mut steps = explained.raw_query();

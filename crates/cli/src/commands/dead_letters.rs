@@ -1,7 +1,7 @@
 //! `mnemon dead-letters list [QUEUE]`: what failed, why, and whether it will be tried again.
 
 use clap::{Args, Subcommand};
-use mnemon::dead_letters::DeadLetter;
+use mnemon::dead_letters::{DeadLetter, LetterFilter};
 
 use super::page::{self, PageArgs};
 use super::{Done, show};
@@ -26,8 +26,8 @@ impl DeadLetters {
         let Self::List(list) = self;
         let db = context.open().await?;
         let scope = context.scope(&db);
-        let queue = list.queue.as_deref();
-        let found = db.dead_letters().list(&scope, queue, &list.page.page()).await;
+        let filter = LetterFilter { queue: list.queue.clone(), ..LetterFilter::default() };
+        let found = db.dead_letters().list(&scope, &filter, &list.page.page()).await;
         db.close().await;
         let header = ["queue", "item", "failed"];
         Ok(page::print(context.output, &found?, &header, |letter| {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::{
     Checkpoint, CheckpointId, CheckpointInfo, Checkpoints, Placed, Put, Thread,
 };
 use mnemon_core::claims::{AsOf, Asserted, Belief, Claims, LedgerEntry, Line, NewClaim};
 use mnemon_core::dead_letters::{
-    Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt,
+    Attempt, Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, Handled,
+    LetterFilter, LetterStats, Prune, Retry,
 };
 use mnemon_core::locks::{Guard, Lease, Locks};
 use mnemon_core::steps::{Receipt, Step, Steps};
@@ -147,13 +149,65 @@ impl DeadLetters for FailingStore {
         self.call(self.inner.dead_letters().ack(scope, receipt)).await
     }
 
+    async fn nack(
+        &self,
+        scope: &Scope,
+        receipt: &DeliveryReceipt,
+        delay: Duration,
+    ) -> Result<DateTime<Utc>> {
+        self.call(self.inner.dead_letters().nack(scope, receipt, delay)).await
+    }
+
+    async fn extend(
+        &self,
+        scope: &Scope,
+        receipt: &DeliveryReceipt,
+        visibility: Duration,
+    ) -> Result<DateTime<Utc>> {
+        self.call(self.inner.dead_letters().extend(scope, receipt, visibility)).await
+    }
+
+    async fn release_expired(&self, scope: &Scope, queue: Option<&str>) -> Result<Handled> {
+        self.call(self.inner.dead_letters().release_expired(scope, queue)).await
+    }
+
+    async fn retry_all(&self, scope: &Scope, retry: &Retry) -> Result<Handled> {
+        self.call(self.inner.dead_letters().retry_all(scope, retry)).await
+    }
+
     async fn list(
         &self,
         scope: &Scope,
-        queue: Option<&str>,
+        filter: &LetterFilter,
         page: &Page,
     ) -> Result<Paged<DeadLetter>> {
-        self.call(self.inner.dead_letters().list(scope, queue, page)).await
+        self.call(self.inner.dead_letters().list(scope, filter, page)).await
+    }
+
+    async fn get(&self, scope: &Scope, queue: &str, item_id: &str) -> Result<DeadLetter> {
+        self.call(self.inner.dead_letters().get(scope, queue, item_id)).await
+    }
+
+    async fn attempts(
+        &self,
+        scope: &Scope,
+        queue: &str,
+        item_id: &str,
+        page: &Page,
+    ) -> Result<Paged<Attempt>> {
+        self.call(self.inner.dead_letters().attempts(scope, queue, item_id, page)).await
+    }
+
+    async fn stats(&self, scope: &Scope, queue: Option<&str>) -> Result<LetterStats> {
+        self.call(self.inner.dead_letters().stats(scope, queue)).await
+    }
+
+    async fn delete(&self, scope: &Scope, queue: &str, item_id: &str) -> Result<()> {
+        self.call(self.inner.dead_letters().delete(scope, queue, item_id)).await
+    }
+
+    async fn prune(&self, scope: &Scope, prune: &Prune) -> Result<Handled> {
+        self.call(self.inner.dead_letters().prune(scope, prune)).await
     }
 }
 

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mnemon_core::dead_letters::{Burial, DeliveryReceipt};
-use mnemon_core::{Facet, Page, Result, Scope, Store};
+use mnemon_core::dead_letters::{Burial, DeliveryReceipt, LetterFilter, Prune, Retry};
+use mnemon_core::{Facet, Page, Result, Scope, Store, limits};
 use serde_json::Value;
 
-use super::{Probe, Row, Seen, Standing};
+use super::{Probe, Row, Seen, Standing, noted};
 
 /// Whatever is taken may be taken again at once.
 const AT_ONCE: Duration = Duration::from_micros(1);
-/// Longer than a case lasts.
-const AN_HOUR: Duration = Duration::from_hours(1);
+/// Longer than any case lasts.
+const LATER: Duration = Duration::from_hours(1);
 
 pub(super) struct DeadLettersProbe;
 
@@ -32,11 +32,11 @@ impl Probe for DeadLettersProbe {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["list", "take"]
+        &["list", "take", "get", "attempts", "stats", "extend", "nack", "retry_all", "prune"]
     }
 
     fn changes(&self) -> &'static [&'static str] {
-        &["ack"]
+        &["ack", "delete"]
     }
 
     async fn write(&self, store: &dyn Store, _verb: &str, row: &Row) -> Result<String> {
@@ -53,15 +53,62 @@ impl Probe for DeadLettersProbe {
         reader: &Scope,
         rows: &[Standing],
     ) -> Result<Seen> {
+        let letters = store.dead_letters();
         let mut labels = BTreeSet::new();
-        if verb == "list" {
-            let all = store.dead_letters().list(reader, None, &Page::first(500)).await?;
-            labels.extend(all.items.into_iter().map(|letter| letter.queue));
-            return Ok(Seen::Labels(labels));
-        }
-        for row in rows {
-            let taken = store.dead_letters().take(reader, &row.name, 1, AT_ONCE).await?;
-            labels.extend(taken.into_iter().map(|delivery| delivery.receipt.queue));
+        match verb {
+            "list" => {
+                let page = Page::first(limits::PAGE_MAX);
+                let found = letters.list(reader, &LetterFilter::default(), &page).await?;
+                labels.extend(found.items.into_iter().map(|letter| letter.queue));
+            }
+            "stats" => {
+                let total = letters.stats(reader, None).await?.total;
+                return Ok(Seen::Count(usize::try_from(total).expect("few rows")));
+            }
+            "prune" => {
+                let all = Prune { dry_run: true, ..Prune::older_than(Duration::ZERO) };
+                let found = letters.prune(reader, &all).await?.items;
+                return Ok(Seen::Count(usize::try_from(found).expect("few rows")));
+            }
+            "retry_all" => {
+                for row in rows {
+                    hand(store, row, Some(LATER)).await?;
+                }
+                let found = letters.retry_all(reader, &Retry::default()).await?.items;
+                return Ok(Seen::Count(usize::try_from(found).expect("few rows")));
+            }
+            "take" => {
+                for row in rows {
+                    let taken = letters.take(reader, &row.name, 1, AT_ONCE).await?;
+                    labels.extend(taken.into_iter().map(|delivery| delivery.receipt.queue));
+                }
+            }
+            "get" | "attempts" => {
+                for row in rows {
+                    let found = match verb {
+                        "get" => letters.get(reader, &row.name, "item").await.map(drop),
+                        _ => {
+                            let page = Page::default();
+                            letters.attempts(reader, &row.name, "item", &page).await.map(drop)
+                        }
+                    };
+                    noted(&mut labels, row, found)?;
+                }
+            }
+            // Tried on a receipt that the tenant's service got.
+            _ => {
+                for row in rows {
+                    let receipt = hand(store, row, None).await?;
+                    let found = match verb {
+                        "extend" => letters.extend(reader, &receipt, LATER).await,
+                        _ => letters.nack(reader, &receipt, Duration::ZERO).await,
+                    };
+                    noted(&mut labels, row, found)?;
+                    // Back to where it was, unless the reader gave it back itself.
+                    let service = Scope::tenant(row.row.writer.tenant.as_str());
+                    let _ = letters.nack(&service, &receipt, Duration::ZERO).await;
+                }
+            }
         }
         Ok(Seen::Labels(labels))
     }
@@ -69,21 +116,35 @@ impl Probe for DeadLettersProbe {
     async fn change(
         &self,
         store: &dyn Store,
-        _verb: &str,
+        verb: &str,
         by: &Scope,
         row: &Standing,
     ) -> Result<()> {
-        let service = Scope::tenant(row.row.writer.tenant.as_str());
-        let letters = store.dead_letters();
-        // Buried again it is visible, whoever took it before; what is gone stays gone.
-        let there = letters.list(&service, Some(&row.name), &Page::first(1)).await?;
-        if !there.items.is_empty() {
-            let burial = Burial::new(row.name.as_str(), "item", Value::Null, "it failed");
-            letters.bury(&service, burial, None).await?;
+        if verb == "delete" {
+            return store.dead_letters().delete(by, &row.name, "item").await;
         }
-        let taken = letters.take(&service, &row.name, 1, AN_HOUR).await?;
-        let gone = DeliveryReceipt { queue: row.name.clone(), item_id: "item".into(), delivery: 0 };
-        let receipt = taken.into_iter().next().map_or(gone, |delivery| delivery.receipt);
-        letters.ack(by, &receipt).await
+        let receipt = hand(store, row, None).await?;
+        let done = store.dead_letters().ack(by, &receipt).await;
+        if done.is_err() {
+            let service = Scope::tenant(row.row.writer.tenant.as_str());
+            let _ = store.dead_letters().nack(&service, &receipt, Duration::ZERO).await;
+        }
+        done
     }
+}
+
+/// Takes a row for its tenant's service; gives it back when told for how long.
+async fn hand(
+    store: &dyn Store,
+    row: &Standing,
+    back_for: Option<Duration>,
+) -> Result<DeliveryReceipt> {
+    let service = Scope::tenant(row.row.writer.tenant.as_str());
+    let taken = store.dead_letters().take(&service, &row.name, 1, LATER).await?;
+    let gone = DeliveryReceipt { queue: row.name.clone(), item_id: "item".into(), delivery: 0 };
+    let Some(delivery) = taken.into_iter().next() else { return Ok(gone) };
+    if let Some(delay) = back_for {
+        store.dead_letters().nack(&service, &delivery.receipt, delay).await?;
+    }
+    Ok(delivery.receipt)
 }
