@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 pub use mnemon_core::dead_letters::*;
 use mnemon_core::locks::Guard;
-use mnemon_core::{Page, Paged, Result, Scope, limits};
+use mnemon_core::{Page, Paged, Result, Scope};
 
 use crate::engine::Inner;
 
@@ -112,7 +112,7 @@ impl DeadLetters<'_> {
     }
 
     /// Makes items ready, all that the call is about, in transactions of
-    /// [`limits::LETTER_BATCH`]; answers how many.
+    /// [`crate::core::limits::LETTER_BATCH`]; answers how many.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl DeadLetters<'_> {
     }
 
     /// Removes old items, all that the call is about, in transactions of
-    /// [`limits::LETTER_BATCH`], or only counts them; answers how many.
+    /// [`crate::core::limits::LETTER_BATCH`], or only counts them; answers how many.
     ///
     /// # Errors
     ///

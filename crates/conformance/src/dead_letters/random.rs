@@ -104,11 +104,11 @@ async fn play(ctx: &Ctx, seed: u64) {
             _ => sweep(ctx, &mut dice, &mut model).await,
         }
         let stats = ctx.dead_letters().stats(&acme(), Some("q")).await.expect("answered");
-        let mut states: BTreeMap<LetterState, u64> = BTreeMap::new();
+        let mut expected: BTreeMap<LetterState, u64> = BTreeMap::new();
         for item in model.items.values() {
-            *states.entry(item.state(model.now)).or_default() += 1;
+            *expected.entry(item.state(model.now)).or_default() += 1;
         }
-        assert_eq!(stats.by_state, states, "seed {seed}, turn {turn}");
+        assert_eq!(stats.by_state, expected, "seed {seed}, turn {turn}");
     }
 }
 

@@ -85,12 +85,11 @@ impl Probe for DeadLettersProbe {
             }
             "get" | "attempts" => {
                 for row in rows {
-                    let found = match verb {
-                        "get" => letters.get(reader, &row.name, "item").await.map(drop),
-                        _ => {
-                            let page = Page::default();
-                            letters.attempts(reader, &row.name, "item", &page).await.map(drop)
-                        }
+                    let page = Page::default();
+                    let found = if verb == "get" {
+                        letters.get(reader, &row.name, "item").await.map(drop)
+                    } else {
+                        letters.attempts(reader, &row.name, "item", &page).await.map(drop)
                     };
                     noted(&mut labels, row, found)?;
                 }

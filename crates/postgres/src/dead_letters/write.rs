@@ -57,11 +57,8 @@ pub(crate) async fn bury(
     )
     .fetch_optional(conn)
     .await?;
-    match attempts {
-        Some(attempts) => Ok(Buried { attempts: attempts.unsigned_abs() }),
-        None => {
-            let name = format!("{}/{}", burial.queue, burial.item_id);
-            Err(Error::not_found("dead letter", name).into())
-        }
-    }
+    let attempts = attempts.ok_or_else(|| {
+        Error::not_found("dead letter", format!("{}/{}", burial.queue, burial.item_id))
+    })?;
+    Ok(Buried { attempts: attempts.unsigned_abs() })
 }
