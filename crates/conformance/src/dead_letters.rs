@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use mnemon_core::dead_letters::{Burial, Delivery, DeliveryReceipt, LetterFilter, Prune, Retry};
-use mnemon_core::{Page, Scope, limits};
+use mnemon_core::dead_letters::{
+    Burial, DeadLetter, Delivery, DeliveryReceipt, LetterFilter, Prune, Retry,
+};
+use mnemon_core::steps::{Step, Write};
+use mnemon_core::{Page, RequestId, Scope, limits};
 use serde_json::json;
 
 use crate::check::{fails_as, refused};
@@ -118,7 +121,8 @@ fn of(queue: Option<&str>) -> LetterFilter {
 async fn listed(ctx: &Ctx, scope: &Scope, queue: Option<&str>, size: u32) -> Vec<DeadLetter> {
     let (mut page, mut all) = (Page::first(size), Vec::new());
     loop {
-        let piece = ctx.dead_letters().list(scope, &of(queue), &page).await.expect("a page is read");
+        let piece =
+            ctx.dead_letters().list(scope, &of(queue), &page).await.expect("a page is read");
         assert!(piece.items.len() <= size as usize);
         all.extend(piece.items);
         match piece.next {
@@ -170,7 +174,10 @@ pub(crate) async fn a_foreign_cursor_is_refused(ctx: &Ctx) {
     refused(ctx.dead_letters().list(&acme(), &of(Some("other")), &next).await, "page.cursor");
     refused(ctx.dead_letters().list(&acme(), &of(None), &Page::first(0)).await, "page.limit");
     refused(ctx.dead_letters().list(&acme(), &of(Some(" ")), &Page::default()).await, "queue");
-    fails_as(ctx.dead_letters().list(&Scope::tenant(" "), &of(None), &next).await, "scope_required");
+    fails_as(
+        ctx.dead_letters().list(&Scope::tenant(" "), &of(None), &next).await,
+        "scope_required",
+    );
 }
 
 pub(crate) async fn sixteen_takers_share_without_doubles(ctx: &Ctx) {

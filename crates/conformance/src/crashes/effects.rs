@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use mnemon_core::checkpoints::Thread;
+use mnemon_core::dead_letters::LetterFilter;
 use mnemon_core::memories::MemoryFilter;
 use mnemon_core::steps::{Outcome, Receipt, Write};
 use mnemon_core::turns::CONVERSATION;
@@ -177,7 +178,12 @@ async fn dead_letters(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
             _ => {}
         }
     }
-    let new = store.dead_letters().list(scope, Some("new"), &page()).await.expect("is read").items;
+    let new = store
+        .dead_letters()
+        .list(scope, &LetterFilter::queue("new"), &page())
+        .await
+        .expect("is read")
+        .items;
     let found: Vec<_> = new.into_iter().map(|letter| (letter.item_id, letter.attempts)).collect();
     let mut expected = Vec::new();
     for (item, mut attempts) in buried {
@@ -187,7 +193,12 @@ async fn dead_letters(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
         expected.push((item, newest));
     }
     assert_eq!(found, expected, "{scope:?}");
-    let old = store.dead_letters().list(scope, Some("old"), &page()).await.expect("is read").items;
+    let old = store
+        .dead_letters()
+        .list(scope, &LetterFilter::queue("old"), &page())
+        .await
+        .expect("is read")
+        .items;
     let old: Vec<String> = old.into_iter().map(|letter| letter.item_id).collect();
     left.sort();
     assert_eq!(old, left, "what was acknowledged is gone, {scope:?}");
