@@ -67,6 +67,22 @@ pub const LEXEME_POSITION_MAX: u16 = 16_383;
 pub const EMBEDDING_DIMENSIONS: usize = 16_000;
 /// Above this many dimensions an approximate index is not possible (pgvector, halfvec).
 pub const INDEXED_DIMENSIONS: usize = 4_000;
+/// Texts that one request to a model server carries.
+pub const EMBED_TEXTS: usize = 128;
+/// Bytes of text that one request to a model server carries, unless one text alone has more.
+pub const EMBED_REQUEST_BYTES: usize = 256 * 1024;
+/// What a model server gets of one text; longer ones stand by their beginning.
+pub const EMBED_TEXT_BYTES: usize = 16 * 1024;
+/// How long a model server has for one answer.
+pub const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts at one request to a model server, the first included.
+pub const MODEL_ATTEMPTS: usize = 3;
+/// The longest pause that a model server may ask for within one call.
+pub const MODEL_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a model server that failed is left alone.
+pub const MODEL_DOWN: Duration = Duration::from_secs(5);
+/// The largest answer of a model server, in bytes.
+pub const MODEL_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest model name, in bytes.
 pub const MODEL_NAME_BYTES: usize = 256;
 

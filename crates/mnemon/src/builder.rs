@@ -15,7 +15,7 @@ use mnemon_core::store::Backend;
 use mnemon_core::{Error, Result, Store};
 
 use crate::config::{Config, SecretUrl};
-use crate::embed::{Embedder, ModelChoice};
+use crate::embed::{Embedder, ModelChoice, Prepared};
 use crate::engine::Mnemon;
 use crate::location;
 #[cfg(not(feature = "postgres"))]
@@ -124,14 +124,16 @@ impl Builder {
     pub async fn open(self) -> Result<Mnemon> {
         let Self { config, embedder, .. } = &self;
         // The model first: it needs no connection, so its mistakes are cheap.
-        let embedder = match embedder {
-            Some(embedder) => Arc::clone(embedder),
-            None => config.embedder.model.parse::<ModelChoice>()?.load()?,
+        let model = match embedder {
+            Some(embedder) => Prepared::Ready(Arc::clone(embedder)),
+            None => config.embedder.model.parse::<ModelChoice>()?.prepare(&config.embedder)?,
         };
-        embedder.signature().check()?;
+        if let Prepared::Ready(embedder) = &model {
+            embedder.signature().check()?;
+        }
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
-        match register(opened.store.as_ref(), embedder).await {
+        match meet(opened.store.as_ref(), model).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
                 Ok(Mnemon::assemble(opened, embedder, &self.config, place, notices))
@@ -198,6 +200,29 @@ impl fmt::Debug for Builder {
 struct Registered {
     embedder: Option<Arc<dyn Embedder>>,
     notice: Option<String>,
+}
+
+/// Meets a model's server, where one runs it, and registers the model. While a server that this
+/// database has not met before is out of reach, the database is used for text only: what is
+/// remembered meanwhile gets its vector when it is opened again.
+async fn meet(store: &dyn Store, model: Prepared) -> Result<Registered> {
+    let unasked = match model {
+        Prepared::Ready(embedder) => return register(store, embedder).await,
+        Prepared::Server(unasked) => unasked,
+    };
+    let registered = store.memories().registered_model().await?;
+    match unasked.meet(registered.as_ref()).await {
+        Ok(embedder) => {
+            embedder.signature().check()?;
+            register(store, Arc::new(embedder)).await
+        }
+        Err(error @ Error::Unavailable { .. }) => {
+            tracing::warn!(%error, "the model cannot be met: recall is by words only");
+            let notice = format!("recall is by words only until this is opened again: {error}");
+            Ok(Registered { embedder: None, notice: Some(notice) })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Registers the embedder's model. A database that takes no vectors is used for text only, and

@@ -99,11 +99,15 @@ pub struct MigrateConfig {
 pub struct EmbedderConfig {
     /// `lexical`, `local:DIR` or `openai:MODEL[@BASE_URL]`.
     pub model: String,
+    /// What an `openai:` server wants to see.
+    pub api_key: Option<Secret>,
+    /// How long an `openai:` server has for one answer.
+    pub timeout: Duration,
 }
 
 impl Default for EmbedderConfig {
     fn default() -> Self {
-        Self { model: "lexical".to_owned() }
+        Self { model: "lexical".to_owned(), api_key: None, timeout: limits::MODEL_TIMEOUT }
     }
 }
 
@@ -192,6 +196,34 @@ fn unknown_variable(name: &str) -> Error {
         format!("environment {name}"),
         format!("is no setting; known are {}", known.join(", ")),
     )
+}
+
+/// A password or key: neither `Debug` nor `Display` shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for whom it is meant.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hidden")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
 }
 
 /// A connection string that may hold a password: neither `Debug` nor `Display` shows it.

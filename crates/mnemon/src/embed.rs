@@ -5,6 +5,7 @@
 //! [`Error::ModelMismatch`].
 
 mod lexical;
+mod openai;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,6 +16,9 @@ use mnemon_core::memories::ModelSignature;
 use mnemon_core::{Error, Result};
 
 pub use lexical::Lexical;
+pub use openai::OpenAi;
+
+use crate::config::EmbedderConfig;
 
 /// Turns text into vectors. Calls happen outside every database connection.
 ///
@@ -102,24 +106,48 @@ impl FromStr for ModelChoice {
 }
 
 impl ModelChoice {
-    /// Loads the model.
+    /// Loads the model, or meets the server that runs it. `registered` is the model of the
+    /// database it is for, which spares a known server's model the question how many dimensions it
+    /// has.
     ///
     /// # Errors
     ///
-    /// [`Error::Setup`] for a model this version cannot run.
-    pub fn load(&self) -> Result<Arc<dyn Embedder>> {
-        let later = |kind: &str| {
-            Err(Error::setup(
-                format!("this version of Mnemon cannot run {kind} models yet"),
-                "use lexical, or give an Embedder of your own in code",
-            ))
-        };
-        match self {
-            Self::Lexical => Ok(Arc::new(Lexical::new())),
-            Self::Local(_) => later("local"),
-            Self::OpenAi { .. } => later("openai"),
+    /// [`Error::Setup`] for a model that cannot be used as it is set up; [`Error::Invalid`] for an
+    /// unusable address; [`Error::Unavailable`] for a server that has to be asked and does not
+    /// answer.
+    pub async fn load(
+        &self,
+        config: &EmbedderConfig,
+        registered: Option<&ModelSignature>,
+    ) -> Result<Arc<dyn Embedder>> {
+        match self.prepare(config)? {
+            Prepared::Ready(embedder) => Ok(embedder),
+            Prepared::Server(unasked) => Ok(Arc::new(unasked.meet(registered).await?)),
         }
     }
+
+    /// Does what needs no server and no database, so that mistakes are found before either is
+    /// asked.
+    pub(crate) fn prepare(&self, config: &EmbedderConfig) -> Result<Prepared> {
+        match self {
+            Self::Lexical => Ok(Prepared::Ready(Arc::new(Lexical::new()))),
+            Self::Local(_) => Err(Error::setup(
+                "this version of Mnemon cannot run local models yet",
+                "use lexical, or give an Embedder of your own in code",
+            )),
+            Self::OpenAi { model, base_url } => {
+                Ok(Prepared::Server(openai::Unasked::new(model, base_url.as_deref(), config)?))
+            }
+        }
+    }
+}
+
+/// A model as far as it can be had without asking anybody.
+pub(crate) enum Prepared {
+    /// It is here.
+    Ready(Arc<dyn Embedder>),
+    /// A server runs it.
+    Server(openai::Unasked),
 }
 
 #[cfg(test)]
@@ -152,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_model_of_a_later_version_is_a_matter_of_setup() {
-        let error = ModelChoice::Local("x".into()).load().err().unwrap();
+        let choice = ModelChoice::Local("x".into());
+        let error = choice.prepare(&EmbedderConfig::default()).err().unwrap();
 
         assert_eq!(error.code(), "setup");
     }

@@ -35,6 +35,7 @@ pub mod dead_letters;
 pub mod embed;
 mod engine;
 pub mod events;
+mod http;
 pub mod import;
 mod location;
 pub mod locks;

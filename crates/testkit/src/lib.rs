@@ -37,6 +37,7 @@ mod docker;
 mod error;
 mod folder;
 mod local;
+mod model_server;
 mod own;
 mod proxy;
 
@@ -57,6 +58,7 @@ use std::sync::Once;
 
 pub use database::{Template, TestDatabase};
 pub use error::Error;
+pub use model_server::{ModelReply, ModelRequest, ModelServer};
 pub use own::{OwnServer, StopMode};
 pub use proxy::{Proxy, Trip, When};
 

@@ -5,7 +5,7 @@ use mnemon_core::migrations::MigrateMode;
 use mnemon_core::upkeep::Task;
 
 use super::value::{self, Kind, Raw, Reason, Value};
-use super::{Config, SecretUrl};
+use super::{Config, Secret, SecretUrl};
 
 /// Every section a file may have, in the order of the documentation, with what it is about.
 /// One without keys is accepted empty: its keys come with the facet that reads them.
@@ -137,6 +137,13 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         "`lexical` (keywords, needs nothing), `local:DIR` or `openai:MODEL[@BASE_URL]`."
     ),
+    key!(
+        embedder.api_key,
+        Kind::Secret,
+        "The key that an `openai:` server asks for; never printed.",
+        "none"
+    ),
+    key!(embedder.timeout, Kind::Duration, "How long an `openai:` server has for one answer."),
     key!(upkeep.enabled, Kind::Switch, "Whether an open handle does upkeep in the background."),
     key!(upkeep.only, Kind::Words(TASKS), "The tasks this process does.", "all"),
     key!(upkeep.skip, Kind::Words(TASKS), "The tasks this process leaves to others.", "none"),
@@ -153,6 +160,16 @@ trait Setting {
 impl Setting for Option<SecretUrl> {
     fn of(value: Value) -> Self {
         Some(SecretUrl::new(String::of(value)))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.as_ref().map(ToString::to_string)
+    }
+}
+
+impl Setting for Option<Secret> {
+    fn of(value: Value) -> Self {
+        Some(Secret::new(String::of(value)))
     }
 
     fn shown(&self) -> Option<String> {
@@ -249,6 +266,7 @@ mod tests {
             let text = match key.kind {
                 Kind::Text => "openai:x",
                 Kind::Url => "postgres://db.example/mnemon",
+                Kind::Secret => "hidden",
                 Kind::Duration => "7s",
                 Kind::Count(_) => "7",
                 Kind::Switch => "false",

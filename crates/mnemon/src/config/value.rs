@@ -9,6 +9,8 @@ pub enum Kind {
     Text,
     /// A connection string; never shown with its password.
     Url,
+    /// A password or key; never shown.
+    Secret,
     /// A length of time: `30s`, `10min`, `1h`.
     Duration,
     /// A whole number, at least this.
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Text => "text".to_owned(),
             Self::Url => "connection string".to_owned(),
+            Self::Secret => "secret text".to_owned(),
             Self::Duration => "duration".to_owned(),
             Self::Count(least) => format!("whole number ≥ {least}"),
             Self::Switch => "`true` or `false`".to_owned(),
@@ -83,7 +86,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Reason> {
 /// Reads a value from the file's.
 pub(super) fn from_raw(kind: Kind, raw: Raw) -> Result<Value, Reason> {
     match (kind, raw) {
-        (Kind::Text | Kind::Url, Raw::Text(text)) => {
+        (Kind::Text | Kind::Url | Kind::Secret, Raw::Text(text)) => {
             if text.trim().is_empty() {
                 return Err("is blank".to_owned());
             }
