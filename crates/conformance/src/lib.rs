@@ -23,8 +23,9 @@
 //! [`mnemon_core::Facet::rule`]. Until then it stands in `isolation::NOT_BUILT`. Give
 //! [`FailingStore`] its trait, too.
 //!
-//! **Crashes** are the stores' own tests, as only they know where to kill a process; what the
-//! killed writers write, and what must stand afterwards, is in [`crashes`].
+//! **Crashes and fights** are the stores' own tests, as only they know where to kill a process and
+//! how to move its clock; what the writers write, and what must stand afterwards, is in
+//! [`crashes`] and [`fights`].
 //!
 //! **A database** joins with a [`Provider`] in `tests/conformance.rs`: a fresh database, further
 //! handles on it, its clock, a row count. A store that cannot do something says so there
@@ -43,6 +44,7 @@ mod dead_letters;
 mod events;
 mod failing;
 mod faults;
+pub mod fights;
 mod installation;
 mod isolation;
 mod locks;
