@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mnemon_core::memories::NewMemory;
+use mnemon_core::turns::Key;
 use mnemon_core::{Error, RequestId, Result, Store};
 
 use crate::check::fails_as;
@@ -87,7 +88,7 @@ pub(crate) async fn every_facet_of_a_failing_store_fails(ctx: &Ctx) {
     fails_as(store.events().read(&ada(), "x", &page).await, "unavailable");
     fails_as(store.upkeep().status().await, "unavailable");
     fails_as(store.locks().list(&ada(), &page).await, "unavailable");
-    fails_as(store.turns().list(&ada(), "x", &page).await, "unavailable");
+    fails_as(store.turns().list(&ada(), &Key::from("x"), &page).await, "unavailable");
     fails_as(store.claims().ledger(&ada(), &page).await, "unavailable");
     fails_as(store.workflows().load(&ada(), "x").await, "unavailable");
     let thread = mnemon_core::checkpoints::Thread::new("x");

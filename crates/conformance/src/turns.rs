@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mnemon_core::turns::truncate::MARKER;
-use mnemon_core::turns::{Digest, NewTurn, Strategy, Turn, TurnAppended};
+use mnemon_core::turns::{Digest, Key, NewTurn, Strategy, Turn, TurnAppended};
 use mnemon_core::{Cursor, Page, RequestId, Scope, limits};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn all(ctx: &Ctx, scope: &Scope, kind: &str, size: u32) -> Vec<Turn> {
     let mut page = Page::first(size);
     let mut all = Vec::new();
     loop {
-        let piece = ctx.turns().list(scope, kind, &page).await.expect("a page is read");
+        let piece = ctx.turns().list(scope, &Key::from(kind), &page).await.expect("a page is read");
         assert!(piece.items.len() <= size as usize);
         all.extend(piece.items);
         match piece.next {
@@ -114,14 +114,14 @@ pub(crate) async fn sixteen_writers_of_a_session_lose_nothing(ctx: &Ctx) {
 }
 
 pub(crate) async fn a_context_holds_the_newest_within_its_budget(ctx: &Ctx) {
-    let empty = ctx.turns().context(&scope(), KIND).await.expect("is read");
+    let empty = ctx.turns().context(&scope(), &Key::from(KIND)).await.expect("is read");
     assert_eq!((empty.strategy, empty.recent_turns.len()), (Strategy::default(), 0));
     for n in 0..60 {
         let turn = NewTurn { tokens: Some(100), ..NewTurn::new(format!("turn {n}"), "ok") };
         ctx.turns().append(&scope(), turn, None).await.expect("is taken");
     }
 
-    let context = ctx.turns().context(&scope(), KIND).await.expect("is read");
+    let context = ctx.turns().context(&scope(), &Key::from(KIND)).await.expect("is read");
 
     let fits = i64::from(limits::TURN_BUDGET_TOKENS / 100);
     let seqs: Vec<i64> = context.recent_turns.iter().map(|turn| turn.seq).collect();
@@ -133,7 +133,7 @@ pub(crate) async fn a_turn_over_the_budget_is_cut_not_dropped(ctx: &Ctx) {
     let long = "word ".repeat(limits::TURN_BUDGET_TOKENS as usize * 2);
     say(ctx, &long).await;
 
-    let context = ctx.turns().context(&scope(), KIND).await.expect("is read");
+    let context = ctx.turns().context(&scope(), &Key::from(KIND)).await.expect("is read");
 
     let kept = context.recent_turns[0].user_message.as_deref().expect("it was said");
     assert!(kept.ends_with(MARKER) && kept.len() < long.len());
@@ -150,7 +150,10 @@ pub(crate) async fn a_key_is_user_session_and_kind(ctx: &Ctx) {
     assert_eq!(all(ctx, &scope(), "notes", 10).await, []);
     assert_eq!(all(ctx, &scope().run("r").agent("a"), KIND, 10).await.len(), 1, "only noted");
     for missing in [acme().user("ada"), acme().session("s"), Scope::tenant(" ")] {
-        fails_as(ctx.turns().list(&missing, KIND, &Page::default()).await, "scope_required");
+        fails_as(
+            ctx.turns().list(&missing, &Key::from(KIND), &Page::default()).await,
+            "scope_required",
+        );
         let turn = NewTurn::new("a", "b");
         fails_as(ctx.turns().append(&missing, turn, None).await, "scope_required");
     }
@@ -165,8 +168,8 @@ pub(crate) async fn bad_input_is_refused(ctx: &Ctx) {
     refused(turns.append(&scope(), long, None).await, "assistant_response");
     let list = NewTurn { metadata: json!([]), ..NewTurn::new("a", "b") };
     refused(turns.append(&scope(), list, None).await, "metadata");
-    refused(turns.context(&scope(), " ").await, "kind");
+    refused(turns.context(&scope(), &Key::from(" ")).await, "kind");
     let foreign = Page { cursor: Some(Cursor::of("memories", &["7"])), ..Page::default() };
-    refused(turns.list(&scope(), KIND, &foreign).await, "page.cursor");
+    refused(turns.list(&scope(), &Key::from(KIND), &foreign).await, "page.cursor");
     assert_eq!(ctx.rows("turns").await, 0);
 }

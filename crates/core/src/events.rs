@@ -36,6 +36,12 @@ pub const SCOPE_REJECTED: &str = "scope.rejected";
 /// A lock was taken away from its holder.
 pub const LOCK_FORCED: &str = "locks.forced";
 
+/// A session's summarising became healthy, or less so.
+pub const TURNS_HEALTH_CHANGED: &str = "turns.health_changed";
+
+/// So much waits for a failing summariser that it is tried less often.
+pub const TURNS_SUMMARIZING_PAUSED: &str = "turns.summarizing_paused";
+
 /// A person was told that recall is keyword search until a model is set.
 pub const KEYWORDS_ONLY_TOLD: &str = "memories.keywords_only_told";
 

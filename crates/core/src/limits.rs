@@ -151,6 +151,44 @@ pub const TURN_MESSAGE_BYTES: usize = 1024 * 1024;
 pub const TURN_ARTIFACTS: usize = 256;
 /// Tokens of a context when the session does not say.
 pub const TURN_BUDGET_TOKENS: u32 = 4_000;
+/// The smallest budget of a context, in tokens: a cut turn and its marker need as many.
+pub const TURN_BUDGET_TOKENS_MIN: u32 = 16;
+/// Newest turns that are never summarised when the session does not say.
+pub const FULL_ZONE_TURNS: u32 = 4;
+/// The most turns a session may keep from being summarised.
+pub const FULL_ZONE_TURNS_MAX: u32 = 1_000;
+/// Turns of a context at the most, whatever its budget.
+pub const CONTEXT_TURNS: usize = 5_000;
+/// The longest time turns may be kept before they expire.
+pub const RETENTION_MAX: Duration = Duration::from_hours(24 * 365 * 100);
+/// The largest portable copy of a session's turns, in bytes of JSON.
+pub const TURN_EXPORT_BYTES: usize = 64 * 1024 * 1024;
+/// The longest summary, in bytes.
+pub const SUMMARY_BYTES: usize = 64 * 1024;
+/// Tokens a summary should have when the session has no budget.
+pub const SUMMARY_TOKENS: u32 = 1_000;
+/// Turns one call of a summariser is given at the most …
+pub const SUMMARY_BATCH_TURNS: u32 = 50;
+/// … and bytes of what was said, unless a single turn has more.
+pub const SUMMARY_BATCH_BYTES: usize = 256 * 1024;
+/// How long the right to summarise a session lasts: longer than any call of a summariser.
+pub const SUMMARY_LEASE: Duration = Duration::from_mins(5);
+/// The longest a call of a summariser may take, unless the configuration says.
+pub const SUMMARY_TIMEOUT: Duration = Duration::from_mins(1);
+/// The longest time a configuration may give a summariser: its lease must outlast the call.
+pub const SUMMARY_TIMEOUT_MAX: Duration = Duration::from_mins(4);
+/// Failures of the summariser in a row after which a session is degraded.
+pub const SUMMARY_FAILURES: u32 = 3;
+/// How long upkeep leaves a session alone after a failure; it doubles with each, …
+pub const SUMMARY_RETRY: Duration = Duration::from_secs(10);
+/// … up to this.
+pub const SUMMARY_RETRY_MAX: Duration = Duration::from_mins(10);
+/// Turns that may wait for a failing summariser before it is tried only …
+pub const SUMMARY_BACKLOG_MAX: u32 = 1_000;
+/// … so often.
+pub const SUMMARY_PAUSED: Duration = Duration::from_hours(1);
+/// Sessions one look of upkeep for due summaries answers.
+pub const SUMMARIES_DUE: u32 = 64;
 
 /// The longest subject or predicate, in bytes.
 pub const CLAIM_NAME_BYTES: usize = 512;

@@ -192,6 +192,20 @@ impl Scope {
     /// [`Error::ScopeRequired`] when a key part is missing or blank; [`Error::Invalid`] when a
     /// part is over its limit or holds a NUL.
     pub fn admit(&self, facet: Facet) -> Result<Admitted<'_>> {
+        self.admit_by(facet, facet.rule())
+    }
+
+    /// As [`Scope::admit`], for the verbs that concern a person and not one of their sessions: a
+    /// missing session is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::admit`].
+    pub fn admit_person(&self, facet: Facet) -> Result<Admitted<'_>> {
+        self.admit_by(facet, Rule { session: Part::Noted, ..facet.rule() })
+    }
+
+    fn admit_by(&self, facet: Facet, rule: Rule) -> Result<Admitted<'_>> {
         let admitted = Admitted {
             tenant: part("scope.tenant", Some(&self.tenant))?.unwrap_or_default(),
             user: part("scope.user", self.user.as_deref())?,
@@ -200,7 +214,6 @@ impl Scope {
             run: part("scope.run", self.run.as_deref())?,
             groups: &self.groups,
         };
-        let rule = facet.rule();
         let missing = |missing| Err(Error::ScopeRequired { facet, missing });
         if admitted.tenant.is_empty() {
             return missing("tenant");

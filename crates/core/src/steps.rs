@@ -69,7 +69,7 @@ impl Write {
             Self::Bury(burial) => (3, format!("{}\0{}", burial.queue, burial.item_id)),
             Self::Ack(receipt) => (3, format!("{}\0{}", receipt.queue, receipt.item_id)),
             Self::Events(append) => (4, append.stream.clone()),
-            Self::Turn(turn) => (5, turn.kind.clone()),
+            Self::Turn(turn) => (5, format!("{}\0{}", turn.kind, turn.run_scoped)),
             Self::Workflow(run) => (6, run.id.clone()),
             Self::Remember(_) => (7, String::new()),
         }
@@ -80,7 +80,7 @@ impl Write {
         match self {
             Self::Remember(memory) => memory.check(&admitted),
             Self::Assert(claim) => claim.check(),
-            Self::Turn(turn) => turn.check(),
+            Self::Turn(turn) => turn.check().and_then(|()| turn.key().run_of(&admitted).map(drop)),
             Self::Checkpoint(put) => put.check(),
             Self::Events(append) => append.check(),
             Self::Workflow(run) => run.check(),

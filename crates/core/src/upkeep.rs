@@ -25,16 +25,22 @@ pub enum Task {
     Receipts,
     /// Frees the space that taken and acknowledged dead letters leave behind.
     DeadLetters,
+    /// Removes turns whose time is over, in batches.
+    ExpiredTurns,
+    /// Has summaries written of the sessions that have them due.
+    Summaries,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
         Self::Receipts,
         Self::DeadLetters,
+        Self::ExpiredTurns,
+        Self::Summaries,
     ];
 
     /// The task's name: `text-counts`.
@@ -45,14 +51,16 @@ impl Task {
             Self::EventPartitions => "event-partitions",
             Self::Receipts => "receipts",
             Self::DeadLetters => "dead-letters",
+            Self::ExpiredTurns => "expired-turns",
+            Self::Summaries => "summaries",
         }
     }
 
     /// How often it is due.
     pub const fn interval(self) -> Duration {
         match self {
-            Self::TextCounts | Self::DeadLetters => Duration::from_secs(5),
-            Self::ExpiredMemories => Duration::from_mins(1),
+            Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
+            Self::ExpiredMemories | Self::ExpiredTurns => Duration::from_mins(1),
             Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
         }
     }
@@ -61,14 +69,18 @@ impl Task {
     pub const fn batch(self) -> u32 {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
-            Self::ExpiredMemories => 500,
-            Self::EventPartitions | Self::DeadLetters => 1,
+            Self::ExpiredMemories | Self::ExpiredTurns => 500,
+            Self::EventPartitions | Self::DeadLetters | Self::Summaries => 1,
         }
     }
 
     /// How long a process holds the task without a sign of life.
     pub const fn lease(self) -> Duration {
-        Duration::from_secs(30)
+        match self {
+            // One call of a summariser lies between two signs of life.
+            Self::Summaries => crate::limits::SUMMARY_LEASE,
+            _ => Duration::from_secs(30),
+        }
     }
 }
 

@@ -6,17 +6,21 @@ use mnemon_core::{Page, Paged, Result, Scope};
 
 use crate::engine::Inner;
 
-/// What was said of an open Mnemon; see [`crate::Mnemon::turns`].
+/// What was said, of an open Mnemon; see [`crate::Mnemon::turns`].
+///
+/// Which of a session's memories is meant is said by a [`Key`], or by its name alone.
 pub struct Turns<'a> {
     pub(crate) inner: &'a Inner,
 }
 
 impl Turns<'_> {
-    /// Appends a turn to the session's memory.
+    /// Appends a turn to the session's memory. It never waits for a summariser.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Invalid`]; [`crate::Error::Fenced`]; [`crate::Error::ScopeRequired`].
+    /// [`crate::Error::Invalid`]; [`crate::Error::Conflict`] when the turn names another strategy
+    /// than the memory has; [`crate::Error::Fenced`]; [`crate::Error::ScopeRequired`].
+    #[doc(alias = "AddTurn")]
     pub async fn append(
         &self,
         scope: &Scope,
@@ -33,20 +37,160 @@ impl Turns<'_> {
     /// # Errors
     ///
     /// [`crate::Error::Invalid`] for a foreign cursor; [`crate::Error::ScopeRequired`].
-    pub async fn list(&self, scope: &Scope, kind: &str, page: &Page) -> Result<Paged<Turn>> {
+    pub async fn list(
+        &self,
+        scope: &Scope,
+        key: impl Into<Key>,
+        page: &Page,
+    ) -> Result<Paged<Turn>> {
         self.inner.ready()?;
-        let outcome = self.inner.store.turns().list(scope, kind, page).await;
+        let outcome = self.inner.store.turns().list(scope, &key.into(), page).await;
         self.inner.watched(scope, outcome).await
     }
 
-    /// What fits a model's context.
+    /// What a model is given: by the memory's strategy nothing, the newest turns within a budget,
+    /// or a summary and the turns that it does not cover.
     ///
     /// # Errors
     ///
     /// [`crate::Error::Invalid`]; [`crate::Error::ScopeRequired`].
-    pub async fn context(&self, scope: &Scope, kind: &str) -> Result<Context> {
+    #[doc(alias = "GetLLMContext")]
+    pub async fn context(&self, scope: &Scope, key: impl Into<Key>) -> Result<Context> {
         self.inner.ready()?;
-        let outcome = self.inner.store.turns().context(scope, kind).await;
+        let outcome = self.inner.store.turns().context(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Tokens of what [`Turns::context`] would answer now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Turns::context`].
+    pub async fn estimate_tokens(&self, scope: &Scope, key: impl Into<Key>) -> Result<u32> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().estimate_tokens(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Sets a memory's strategy, and how long what is appended from now on is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`]; [`crate::Error::Conflict`] when a memory that holds turns would
+    /// become one that keeps none; [`crate::Error::ScopeRequired`].
+    pub async fn configure(
+        &self,
+        scope: &Scope,
+        key: impl Into<Key>,
+        settings: impl Into<Settings>,
+    ) -> Result<()> {
+        self.inner.ready()?;
+        let outcome =
+            self.inner.store.turns().configure(scope, &key.into(), &settings.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Removes what a memory holds; its settings stay.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`]; [`crate::Error::ScopeRequired`].
+    #[doc(alias = "flush")]
+    pub async fn clear(&self, scope: &Scope, key: impl Into<Key>) -> Result<Removed> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().clear(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// How a memory's summarising stands.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`]; [`crate::Error::ScopeRequired`].
+    pub async fn health(&self, scope: &Scope, key: impl Into<Key>) -> Result<Standing> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().health(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Lists the chain of summaries, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] for a foreign cursor; [`crate::Error::ScopeRequired`].
+    pub async fn summaries(
+        &self,
+        scope: &Scope,
+        key: impl Into<Key>,
+        page: &Page,
+    ) -> Result<Paged<Summary>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().summaries(scope, &key.into(), page).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// A portable copy of a memory: [`Export::to_json`] makes a text of it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Conflict`] when it was cleared meanwhile; [`crate::Error::Invalid`] over
+    /// [`mnemon_core::limits::TURN_EXPORT_BYTES`]; [`crate::Error::ScopeRequired`].
+    #[doc(alias = "snapshot")]
+    pub async fn export(&self, scope: &Scope, key: impl Into<Key>) -> Result<Export> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().export(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Replaces what a memory holds by a copy: [`Export::parse`] reads one.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] for a copy that does not fit, or of another strategy: nothing is
+    /// changed; [`crate::Error::ScopeRequired`].
+    #[doc(alias = "restore")]
+    pub async fn import(
+        &self,
+        scope: &Scope,
+        key: impl Into<Key>,
+        export: &Export,
+    ) -> Result<Imported> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().import(scope, &key.into(), export).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Lists the sessions of the scope's user, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Invalid`] for a foreign cursor; [`crate::Error::ScopeRequired`] without
+    /// tenant or user.
+    pub async fn list_sessions(&self, scope: &Scope, page: &Page) -> Result<Paged<SessionInfo>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().list_sessions(scope, page).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Removes every memory of the session.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::ScopeRequired`].
+    pub async fn delete_session(&self, scope: &Scope) -> Result<Removed> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().delete_session(scope).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Removes every memory of the scope's user, in whatever session.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::ScopeRequired`] without tenant or user.
+    pub async fn delete_user(&self, scope: &Scope) -> Result<Removed> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.turns().delete_user(scope).await;
         self.inner.watched(scope, outcome).await
     }
 }

@@ -12,6 +12,8 @@ drop table mnemon.claim_agents;
 drop table mnemon.checkpoint_chunks;
 drop table mnemon.checkpoints;
 drop table mnemon.threads;
+drop table mnemon.turn_backlog;
+drop table mnemon.turn_summaries;
 drop table mnemon.turns;
 drop table mnemon.turn_sessions;
 drop table mnemon.receipts;

@@ -55,35 +55,62 @@ create index receipts_upkeep on mnemon.receipts using brin (committed_at);
 -- ---------------------------------------------------------------- turns
 
 create table mnemon.turn_sessions (
-    tenant        text        not null,
-    user_id       text        not null,
-    session_id    text        not null,
-    kind          text        not null,
-    seq           bigint      not null,
-    strategy      text        not null,
-    budget_tokens bigint,
-    created_at    timestamptz not null,
-    primary key (tenant, user_id, session_id, kind)
+    tenant          text        not null,
+    user_id         text        not null,
+    session_id      text        not null,
+    run_key         text        not null,
+    kind            text        not null,
+    seq             bigint      not null,
+    strategy        text        not null,
+    budget_tokens   bigint,
+    full_zone_turns bigint,
+    retention       interval,
+    covered_seq     bigint      not null default 0,
+    health          text        not null default 'healthy',
+    failures        bigint      not null default 0,
+    paused          boolean     not null default false,
+    last_error      text,
+    holder          text,
+    fence           bigint      not null default 0,
+    lease_until     timestamptz,
+    created_at      timestamptz not null,
+    active_at       timestamptz not null,
+    primary key (tenant, user_id, session_id, run_key, kind)
 ) with (fillfactor = 70);
-comment on table  mnemon.turn_sessions is 'The head of every session''s memory; its writers queue on the row.';
+comment on table  mnemon.turn_sessions is 'The head of every session''s memory; its writers queue on the row. No index on what changes per turn.';
 comment on column mnemon.turn_sessions.tenant is 'Whose.';
 comment on column mnemon.turn_sessions.user_id is 'The user.';
 comment on column mnemon.turn_sessions.session_id is 'The session.';
+comment on column mnemon.turn_sessions.run_key is 'The run, where every run has a memory of its own; empty otherwise.';
 comment on column mnemon.turn_sessions.kind is 'Which memory of the session.';
 comment on column mnemon.turn_sessions.seq is 'The newest turn; 0: none yet.';
-comment on column mnemon.turn_sessions.strategy is 'none or truncation: which turns a context holds.';
-comment on column mnemon.turn_sessions.budget_tokens is 'Tokens of a context.';
-comment on column mnemon.turn_sessions.created_at is 'When its first turn came.';
+comment on column mnemon.turn_sessions.strategy is 'none, truncation or rolling_summary: which turns a context holds.';
+comment on column mnemon.turn_sessions.budget_tokens is 'Tokens of a context; null: not limited.';
+comment on column mnemon.turn_sessions.full_zone_turns is 'Newest turns that are never summarised.';
+comment on column mnemon.turn_sessions.retention is 'How long a turn appended now is kept; null: until it is deleted.';
+comment on column mnemon.turn_sessions.covered_seq is 'The last turn that a summary covers; 0: none does.';
+comment on column mnemon.turn_sessions.health is 'healthy, retry, degraded or recovering: how summarising is doing.';
+comment on column mnemon.turn_sessions.failures is 'Failures of the summariser in a row.';
+comment on column mnemon.turn_sessions.paused is 'Whether so much waits that the summariser is tried less often.';
+comment on column mnemon.turn_sessions.last_error is 'The last failure, until a success.';
+comment on column mnemon.turn_sessions.holder is 'The attempt that writes the next summary; null: none.';
+comment on column mnemon.turn_sessions.fence is 'Larger for every new holder.';
+comment on column mnemon.turn_sessions.lease_until is 'When that attempt''s right ends.';
+comment on column mnemon.turn_sessions.created_at is 'When it was begun.';
+comment on column mnemon.turn_sessions.active_at is 'When the last turn came.';
 
 create table mnemon.turns (
     tenant             text        not null,
     user_id            text        not null,
     session_id         text        not null,
+    run_key            text        not null,
     kind               text        not null,
     seq                bigint      not null,
     request_id         text,
+    attempt_id         uuid,
     tokens             bigint      not null,
     at                 timestamptz not null,
+    expires_at         timestamptz,
     agent_id           text,
     run_id             text,
     digest             jsonb,
@@ -92,27 +119,79 @@ create table mnemon.turns (
     metadata           jsonb       not null,
     user_message       text,
     assistant_response text,
-    primary key (tenant, user_id, session_id, kind, seq)
+    primary key (tenant, user_id, session_id, run_key, kind, seq)
 );
 comment on table  mnemon.turns is 'What was said: appended, never rewritten.';
 comment on column mnemon.turns.tenant is 'Whose.';
 comment on column mnemon.turns.user_id is 'The user.';
 comment on column mnemon.turns.session_id is 'The session.';
+comment on column mnemon.turns.run_key is 'The run, where every run has a memory of its own; empty otherwise.';
 comment on column mnemon.turns.kind is 'Which memory of the session.';
 comment on column mnemon.turns.seq is 'Its place, from 1, without gaps.';
 comment on column mnemon.turns.request_id is 'The request that wrote it: the same one again finds it.';
+comment on column mnemon.turns.attempt_id is 'The call that wrote it where no request is named: sent again, it finds it.';
 comment on column mnemon.turns.tokens is 'Its tokens, given or estimated.';
 comment on column mnemon.turns.at is 'When it was said.';
+comment on column mnemon.turns.expires_at is 'When upkeep removes it; null: never.';
 comment on column mnemon.turns.agent_id is 'The agent of the scope.';
-comment on column mnemon.turns.run_id is 'The run of the scope; noted only.';
+comment on column mnemon.turns.run_id is 'The run of the scope.';
 comment on column mnemon.turns.digest is 'What the assistant did meanwhile.';
 comment on column mnemon.turns.artifacts_shown is 'Artifacts the user saw.';
 comment on column mnemon.turns.artifacts_hidden is 'Artifacts kept from the user.';
 comment on column mnemon.turns.metadata is 'The caller''s JSON object.';
 comment on column mnemon.turns.user_message is 'What the user said.';
 comment on column mnemon.turns.assistant_response is 'What the assistant answered.';
-create unique index turns_request on mnemon.turns (tenant, user_id, session_id, kind, request_id)
-    where request_id is not null;
+create unique index turns_request on mnemon.turns
+    (tenant, user_id, session_id, run_key, kind, request_id) where request_id is not null;
+create unique index turns_attempt on mnemon.turns (tenant, attempt_id) where attempt_id is not null;
+create index turns_upkeep on mnemon.turns (expires_at) where expires_at is not null;
+
+create table mnemon.turn_summaries (
+    tenant     text        not null,
+    user_id    text        not null,
+    session_id text        not null,
+    run_key    text        not null,
+    kind       text        not null,
+    seq_to     bigint      not null,
+    seq_from   bigint      not null,
+    extends    bigint,
+    tokens     bigint      not null,
+    holder     text,
+    at         timestamptz not null,
+    summary    text        not null,
+    primary key (tenant, user_id, session_id, run_key, kind, seq_to)
+);
+comment on table  mnemon.turn_summaries is 'A chain per memory: each link covers the turns after the one it extends.';
+comment on column mnemon.turn_summaries.tenant is 'Whose.';
+comment on column mnemon.turn_summaries.user_id is 'The user.';
+comment on column mnemon.turn_summaries.session_id is 'The session.';
+comment on column mnemon.turn_summaries.run_key is 'The run, where every run has a memory of its own; empty otherwise.';
+comment on column mnemon.turn_summaries.kind is 'Which memory of the session.';
+comment on column mnemon.turn_summaries.seq_to is 'The last turn it covers.';
+comment on column mnemon.turn_summaries.seq_from is 'The first turn it adds.';
+comment on column mnemon.turn_summaries.extends is 'Where the link ends that it extends; null: it is the first.';
+comment on column mnemon.turn_summaries.tokens is 'Its tokens.';
+comment on column mnemon.turn_summaries.holder is 'The attempt that wrote it: the same one again finds it.';
+comment on column mnemon.turn_summaries.at is 'When it was written.';
+comment on column mnemon.turn_summaries.summary is 'The text.';
+
+create table mnemon.turn_backlog (
+    tenant     text        not null,
+    user_id    text        not null,
+    session_id text        not null,
+    run_key    text        not null,
+    kind       text        not null,
+    due_at     timestamptz not null,
+    primary key (tenant, user_id, session_id, run_key, kind)
+);
+comment on table  mnemon.turn_backlog is 'Memories with turns that wait for a summary.';
+comment on column mnemon.turn_backlog.tenant is 'Whose.';
+comment on column mnemon.turn_backlog.user_id is 'The user.';
+comment on column mnemon.turn_backlog.session_id is 'The session.';
+comment on column mnemon.turn_backlog.run_key is 'The run, where every run has a memory of its own; empty otherwise.';
+comment on column mnemon.turn_backlog.kind is 'Which memory of the session.';
+comment on column mnemon.turn_backlog.due_at is 'When the summariser is tried next.';
+create index turn_backlog_upkeep on mnemon.turn_backlog (due_at);
 
 -- ---------------------------------------------------------------- checkpoints
 

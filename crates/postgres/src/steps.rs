@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
+use mnemon_core::turns::TurnDefaults;
 use mnemon_core::upkeep::Batch;
 use mnemon_core::{Error, RequestId, Result, Scope, limits};
 use serde_json::Value;
@@ -34,7 +35,7 @@ const ROUNDS: usize = 3;
 impl Steps for PostgresStore {
     async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = &prepare(scope, step).await?;
+        let prepared = &prepare(scope, step, &self.turns).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
         let done = self
@@ -75,7 +76,7 @@ impl PostgresStore {
         step: Step,
     ) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = prepare(scope, step).await?;
+        let prepared = prepare(scope, step, &self.turns).await?;
         let done = async {
             self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
             commit(conn, scope, &prepared).await
@@ -141,17 +142,18 @@ enum Ready {
     AsGiven,
     Checkpoint(Box<checkpoints::Prepared>),
     Events(Box<events::Prepared>),
+    Turn(Box<turns::append::Prepared>),
 }
 
 /// Steps whose texts and values are larger than this together are prepared on another thread.
 const INLINE_BYTES: usize = 16 * 1024;
 
-async fn prepare(scope: &Scope, step: Step) -> Result<Prepared> {
+async fn prepare(scope: &Scope, step: Step, defaults: &TurnDefaults) -> Result<Prepared> {
     if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-        return Prepared::of(scope, step);
+        return Prepared::of(scope, step, defaults);
     }
-    let scope = scope.clone();
-    tokio::task::spawn_blocking(move || Prepared::of(&scope, step))
+    let (scope, defaults) = (scope.clone(), defaults.clone());
+    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults))
         .await
         .map_err(|error| Error::backend("preparing a step", error))?
 }
@@ -159,13 +161,17 @@ async fn prepare(scope: &Scope, step: Step) -> Result<Prepared> {
 fn size(write: &Write) -> usize {
     match write {
         Write::Remember(memory) => memory.content.len(),
+        Write::Turn(turn) => {
+            let sides = [&turn.user_message, &turn.assistant_response];
+            sides.into_iter().flatten().map(String::len).sum()
+        }
         Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
         _ => 0,
     }
 }
 
 impl Prepared {
-    fn of(scope: &Scope, step: Step) -> Result<Self> {
+    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults) -> Result<Self> {
         let fingerprint = step.fingerprint();
         let mut given: Vec<NewMemory> = Vec::new();
         let (mut writes, mut places) = (Vec::new(), Vec::new());
@@ -181,6 +187,9 @@ impl Prepared {
                 }
                 Write::Events(append) => {
                     Ready::Events(Box::new(events::Prepared::of(append.clone())))
+                }
+                Write::Turn(turn) => {
+                    Ready::Turn(Box::new(turns::append::Prepared::of((**turn).clone(), defaults)))
                 }
                 _ => Ready::AsGiven,
             };
@@ -278,7 +287,7 @@ async fn apply(
         }
         (_, Ready::Events(append)) => Outcome::Events(events::append(conn, scope, append).await?),
         (Write::Assert(claim), _) => Outcome::Assert(claims::assert(conn, scope, claim).await?),
-        (Write::Turn(turn), _) => Outcome::Turn(turns::append(conn, scope, turn).await?),
+        (_, Ready::Turn(turn)) => Outcome::Turn(turns::append::append(conn, scope, turn).await?),
         (Write::Workflow(run), _) => {
             Outcome::Workflow { version: workflows::save(conn, scope, run).await? }
         }

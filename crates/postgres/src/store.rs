@@ -13,7 +13,7 @@ use mnemon_core::memories::Memories;
 use mnemon_core::migrations::Migrations as _;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
-use mnemon_core::turns::Turns;
+use mnemon_core::turns::{TurnDefaults, Turns};
 use mnemon_core::upkeep::Upkeep;
 use mnemon_core::workflows::Workflows;
 use mnemon_core::{Error, Result, Store};
@@ -32,6 +32,7 @@ use crate::target::Target;
 pub struct PostgresStore {
     pub(crate) link: Link,
     pub(crate) moves: Arc<Moves>,
+    pub(crate) turns: TurnDefaults,
 }
 
 impl PostgresStore {
@@ -67,6 +68,13 @@ impl PostgresStore {
         Self::over(link, target).await
     }
 
+    /// The same store with other defaults for turns.
+    #[must_use]
+    pub fn with_turns(mut self, defaults: TurnDefaults) -> Self {
+        self.turns = defaults;
+        self
+    }
+
     async fn over(link: Link, listen: Option<Target>) -> Result<Self> {
         let call = Call { doing: "opening the store", tenant: None, retry: Retry::Idempotent };
         let rls = link
@@ -79,7 +87,7 @@ impl PostgresStore {
         link.set_rls(rls);
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
-        let store = Self { link, moves };
+        let store = Self { link, moves, turns: TurnDefaults::default() };
         store.make_partitions().await?;
         Ok(store)
     }

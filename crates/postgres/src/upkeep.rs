@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::events::epoch;
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
-use crate::{dead_letters, partitions, rls, steps};
+use crate::{dead_letters, partitions, rls, steps, turns};
 
 #[async_trait]
 impl Upkeep for PostgresStore {
@@ -113,6 +113,9 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::Receipts => steps::sweep(conn, size).await,
         // Its work follows, outside this transaction.
         Task::DeadLetters => Ok(Batch::default()),
+        Task::ExpiredTurns => turns::remove::expire(conn, size).await,
+        // The summaries themselves are written outside: this is a sign of life.
+        Task::Summaries => Ok(Batch::default()),
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
     }
 }
@@ -229,6 +232,8 @@ struct Row {
     deltas: i64,
     expired: i64,
     receipts: i64,
+    turns: i64,
+    summaries: i64,
 }
 
 /// Every task, those that never ran included.
@@ -251,7 +256,17 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                case when $2 then (select count(*) from mnemon.receipts
                                   where committed_at <= (select mnemon.now())
                                                         - make_interval(secs => $3))
-                    else 0 end as "receipts!"
+                    else 0 end as "receipts!",
+               case when $2 then (select count(*) from mnemon.turns u
+                                  join mnemon.turn_sessions s
+                                    using (tenant, user_id, session_id, run_key, kind)
+                                  where u.expires_at <= (select mnemon.now())
+                                    and (s.strategy <> 'rolling_summary'
+                                         or u.seq <= s.covered_seq))
+                    else 0 end as "turns!",
+               case when $2 then (select count(*) from mnemon.turn_backlog
+                                  where due_at <= (select mnemon.now()))
+                    else 0 end as "summaries!"
         from unnest($1::text[]) with ordinality as g (name, n)
         left join mnemon.upkeep_tasks t on t.name = g.name
         order by g.n
@@ -273,6 +288,8 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::EventPartitions.name() => partitions,
                 name if name == Task::Receipts.name() => row.receipts.unsigned_abs(),
                 name if name == Task::DeadLetters.name() => dead_letters,
+                name if name == Task::ExpiredTurns.name() => row.turns.unsigned_abs(),
+                name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
                 _ => 0,
             };
             TaskStatus {

@@ -11,6 +11,8 @@ drop table claim_agents;
 drop table checkpoint_chunks;
 drop table checkpoints;
 drop table threads;
+drop table turn_backlog;
+drop table turn_summaries;
 drop table turns;
 drop table turn_sessions;
 drop table receipts;

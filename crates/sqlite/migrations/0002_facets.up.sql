@@ -26,27 +26,43 @@ create table receipts (
 ) strict, without rowid;
 create index receipts_upkeep on receipts (committed_at);
 
+-- The head of a session's memory. run_key: the run where every run has a memory of its own, '' otherwise.
 create table turn_sessions (
     tenant text not null,
     user_id text not null,
     session_id text not null,
+    run_key text not null,
     kind text not null,
     seq integer not null,
     strategy text not null,
     budget_tokens integer,
+    full_zone_turns integer,
+    retention integer,
+    -- Summaries: how far they reach, how they are doing, who writes the next one.
+    covered_seq integer not null default 0,
+    health text not null default 'healthy',
+    failures integer not null default 0,
+    paused integer not null default 0,
+    last_error text,
+    holder text,
+    fence integer not null default 0,
+    lease_until integer,
     created_at integer not null,
-    primary key (tenant, user_id, session_id, kind)
+    active_at integer not null,
+    primary key (tenant, user_id, session_id, run_key, kind)
 ) strict, without rowid;
 
 create table turns (
     tenant text not null,
     user_id text not null,
     session_id text not null,
+    run_key text not null,
     kind text not null,
     seq integer not null,
     request_id text,
     tokens integer not null,
     at integer not null,
+    expires_at integer,
     agent_id text,
     run_id text,
     digest text,
@@ -55,10 +71,41 @@ create table turns (
     metadata text not null,
     user_message text,
     assistant_response text,
-    primary key (tenant, user_id, session_id, kind, seq)
+    primary key (tenant, user_id, session_id, run_key, kind, seq)
 ) strict;
-create unique index turns_request on turns (tenant, user_id, session_id, kind, request_id)
+create unique index turns_request on turns (tenant, user_id, session_id, run_key, kind, request_id)
     where request_id is not null;
+create index turns_upkeep on turns (expires_at) where expires_at is not null;
+
+-- A chain: each link covers the turns after the one it extends.
+create table turn_summaries (
+    tenant text not null,
+    user_id text not null,
+    session_id text not null,
+    run_key text not null,
+    kind text not null,
+    seq_to integer not null,
+    seq_from integer not null,
+    extends integer,
+    tokens integer not null,
+    -- The attempt that wrote it: the same one again finds it.
+    holder text,
+    at integer not null,
+    summary text not null,
+    primary key (tenant, user_id, session_id, run_key, kind, seq_to)
+) strict;
+
+-- Memories with turns that wait for a summary.
+create table turn_backlog (
+    tenant text not null,
+    user_id text not null,
+    session_id text not null,
+    run_key text not null,
+    kind text not null,
+    due_at integer not null,
+    primary key (tenant, user_id, session_id, run_key, kind)
+) strict, without rowid;
+create index turn_backlog_upkeep on turn_backlog (due_at);
 
 create table threads (
     tenant text not null,

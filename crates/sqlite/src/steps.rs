@@ -8,6 +8,7 @@ use mnemon_core::dead_letters::DeliveryReceipt;
 use mnemon_core::memories::Remembered;
 use mnemon_core::scope::Admitted;
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
+use mnemon_core::turns::TurnDefaults;
 use mnemon_core::{Error, Facet, RequestId, Result, Scope, limits};
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -73,6 +74,7 @@ struct Prepared {
 enum PreparedWrite {
     Remember(Box<memories::Prepared>),
     Checkpoint(Box<checkpoints::Prepared>),
+    Turn(Box<turns::append::Prepared>),
     AsGiven,
 }
 
@@ -80,7 +82,7 @@ enum PreparedWrite {
 const INLINE_BYTES: usize = 16 * 1024;
 
 impl Prepared {
-    fn of(step: Step) -> Result<Self> {
+    fn of(step: Step, defaults: &TurnDefaults) -> Result<Self> {
         let writes = step
             .writes
             .iter()
@@ -91,6 +93,9 @@ impl Prepared {
                     )),
                     Write::Checkpoint(put) => PreparedWrite::Checkpoint(Box::new(
                         checkpoints::Prepared::of((**put).clone())?,
+                    )),
+                    Write::Turn(turn) => PreparedWrite::Turn(Box::new(
+                        turns::append::Prepared::of((**turn).clone(), defaults),
                     )),
                     _ => PreparedWrite::AsGiven,
                 })
@@ -103,6 +108,10 @@ impl Prepared {
 fn size(write: &Write) -> usize {
     match write {
         Write::Remember(memory) => memory.content.len(),
+        Write::Turn(turn) => {
+            let sides = [&turn.user_message, &turn.assistant_response];
+            sides.into_iter().flatten().map(String::len).sum()
+        }
         Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
         _ => 0,
     }
@@ -111,10 +120,11 @@ fn size(write: &Write) -> usize {
 impl SqliteStore {
     async fn prepare_step(&self, step: Step) -> Result<Prepared> {
         if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-            return Prepared::of(step);
+            return Prepared::of(step, &self.turns);
         }
         // Neither the caller's runtime nor the writer should wait for it.
-        self.read("preparing a step", move |_| Ok(Prepared::of(step.clone())?)).await
+        let defaults = self.turns.clone();
+        self.read("preparing a step", move |_| Ok(Prepared::of(step.clone(), &defaults)?)).await
     }
 }
 
@@ -180,7 +190,7 @@ fn apply(
             Outcome::Checkpoint(checkpoints::put(conn, &scope, put)?)
         }
         (Write::Assert(claim), _) => Outcome::Assert(claims::write::assert(conn, &scope, claim)?),
-        (Write::Turn(turn), _) => Outcome::Turn(turns::append(conn, &scope, turn)?),
+        (_, PreparedWrite::Turn(turn)) => Outcome::Turn(turns::append::append(conn, &scope, turn)?),
         (Write::Events(append), _) => {
             Outcome::Events(events::append::append(conn, &scope, append)?)
         }

@@ -16,7 +16,7 @@ use mnemon_core::memories::Memories;
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
-use mnemon_core::turns::Turns;
+use mnemon_core::turns::{TurnDefaults, Turns};
 use mnemon_core::upkeep::Upkeep;
 use mnemon_core::workflows::Workflows;
 use mnemon_core::{Error, Result, Store, metric_names};
@@ -42,6 +42,7 @@ pub struct SqliteStore {
     connections: u32,
     closed: AtomicBool,
     workers: Mutex<Vec<Worker>>,
+    pub(crate) turns: TurnDefaults,
 }
 
 impl SqliteStore {
@@ -60,6 +61,13 @@ impl SqliteStore {
                 .map_err(|fault| fault.publish("opening the store", opener.place()))
         })
         .await
+    }
+
+    /// The same store with other defaults for turns.
+    #[must_use]
+    pub fn with_turns(mut self, defaults: TurnDefaults) -> Self {
+        self.turns = defaults;
+        self
     }
 
     /// Runs a function in a read transaction on a reader's thread.
@@ -173,6 +181,7 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
         connections,
         closed: AtomicBool::new(false),
         workers: Mutex::new(workers),
+        turns: TurnDefaults::default(),
     })
 }
 

@@ -1,56 +1,70 @@
 //! Turns in SQLite: a head per key counts, rows are appended and never rewritten.
 
-use async_trait::async_trait;
-use mnemon_core::locks::Guard;
-use mnemon_core::scope::Admitted;
-use mnemon_core::turns::truncate::{Estimate, has_room, tokens_of, truncate};
-use mnemon_core::turns::{Context, NewTurn, Strategy, Turn, TurnAppended, Turns, check_kind};
-use mnemon_core::{Cursor, Error, Facet, Page, Paged, RequestId, Result, Scope};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::json;
-
-use crate::error::Done;
-use crate::open::now;
-use crate::store::SqliteStore;
-use crate::{locks, row};
-
-/// The columns of `turns`, in the order [`turn`] reads them.
-macro_rules! columns {
+/// The condition on a key, whose parts are the first five values.
+macro_rules! at_key {
     () => {
-        "seq, user_message, assistant_response, digest, artifacts_shown, artifacts_hidden, \
-         metadata, tokens, at"
+        "tenant = ?1 and user_id = ?2 and session_id = ?3 and run_key = ?4 and kind = ?5"
     };
 }
 
-pub(crate) mod sql {
-    crate::sql::statements! {
-        BY_REQUEST = "select seq from turns where tenant = ?1 and user_id = ?2 \
-            and session_id = ?3 and kind = ?4 and request_id = ?5";
-        /// The next place; the strategy is the key's from its first turn on.
-        ADVANCE = "insert into turn_sessions (tenant, user_id, session_id, kind, seq, strategy, \
-            budget_tokens, created_at) values (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7) \
-            on conflict (tenant, user_id, session_id, kind) do update set seq = seq + 1 \
-            returning seq";
-        APPEND = "insert into turns (tenant, user_id, session_id, kind, seq, request_id, tokens, \
-            at, agent_id, run_id, digest, artifacts_shown, artifacts_hidden, metadata, \
-            user_message, assistant_response) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-        LIST = concat!(
-            "select ", columns!(), " from turns where tenant = ?1 and user_id = ?2 \
-             and session_id = ?3 and kind = ?4 and seq > ?5 order by seq limit ?6"
-        );
-        NEWEST_FIRST = concat!(
-            "select ", columns!(), " from turns where tenant = ?1 and user_id = ?2 \
-             and session_id = ?3 and kind = ?4 order by seq desc"
-        );
-        STRATEGY = "select strategy, budget_tokens from turn_sessions where tenant = ?1 \
-            and user_id = ?2 and session_id = ?3 and kind = ?4";
+pub(crate) mod append;
+pub(crate) mod copy;
+pub(crate) mod read;
+pub(crate) mod remove;
+pub(crate) mod summarize;
+
+use async_trait::async_trait;
+use mnemon_core::locks::{Guard, check_holder};
+use mnemon_core::turns::{
+    Assignment, Attempt, Context, Due, Export, Imported, Key, NewTurn, Place, Removed, SessionInfo,
+    Settings, Standing, Summary, Turn, TurnAppended, Turns,
+};
+use mnemon_core::{Facet, Page, Paged, Result, Scope};
+use rusqlite::Connection;
+
+use crate::error::Done;
+use crate::locks;
+use crate::store::SqliteStore;
+
+impl SqliteStore {
+    /// Reads at a key.
+    async fn read_at<T, F>(
+        &self,
+        doing: &'static str,
+        scope: &Scope,
+        key: &Key,
+        body: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection, &Place<'_>) -> Done<T> + Send + 'static,
+    {
+        self.alive()?;
+        Place::of(&scope.admit(Facet::Turns)?, key)?;
+        let (scope, key) = (scope.clone(), key.clone());
+        self.read(doing, move |conn| body(conn, &Place::of(&scope.admit(Facet::Turns)?, &key)?))
+            .await
+    }
+
+    /// Writes at a key.
+    async fn write_at<T, F>(
+        &self,
+        doing: &'static str,
+        scope: &Scope,
+        key: &Key,
+        body: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection, &Place<'_>) -> Done<T> + Send + 'static,
+    {
+        self.alive()?;
+        Place::of(&scope.admit(Facet::Turns)?, key)?;
+        let (scope, key) = (scope.clone(), key.clone());
+        self.write(doing, move |conn| body(conn, &Place::of(&scope.admit(Facet::Turns)?, &key)?))
+            .await
     }
 }
-
-const CURSOR: &str = "turns";
-const NONE: &str = "none";
-const TRUNCATION: &str = "truncation";
 
 #[async_trait]
 impl Turns for SqliteStore {
@@ -61,183 +75,152 @@ impl Turns for SqliteStore {
         guard: Option<&Guard>,
     ) -> Result<TurnAppended> {
         self.alive()?;
-        scope.admit(Facet::Turns)?;
+        let admitted = scope.admit(Facet::Turns)?;
         turn.check()?;
+        turn.key().run_of(&admitted)?;
         locks::check_guard(guard)?;
         let (scope, guard) = (scope.clone(), guard.cloned());
+        let turn = append::Prepared::of(turn, &self.turns);
         self.write("appending a turn", move |conn| {
             let scope = scope.admit(Facet::Turns)?;
             locks::guard(conn, &scope, guard.as_ref())?;
-            append(conn, &scope, &turn)
+            append::append(conn, &scope, &turn)
         })
         .await
     }
 
-    async fn list(&self, scope: &Scope, kind: &str, page: &Page) -> Result<Paged<Turn>> {
-        self.alive()?;
+    async fn list(&self, scope: &Scope, key: &Key, page: &Page) -> Result<Paged<Turn>> {
         scope.admit(Facet::Turns)?;
-        check_kind(kind)?;
+        let (after, limit) = read::after(page, read::LIST)?;
+        self.read_at("listing turns", scope, key, move |conn, place| {
+            read::list(conn, place, after, limit)
+        })
+        .await
+    }
+
+    async fn context(&self, scope: &Scope, key: &Key) -> Result<Context> {
+        let defaults = self.turns.clone();
+        self.read_at("reading a context", scope, key, move |conn, place| {
+            read::context(conn, place, &defaults)
+        })
+        .await
+    }
+
+    async fn configure(&self, scope: &Scope, key: &Key, settings: &Settings) -> Result<()> {
+        scope.admit(Facet::Turns)?;
+        settings.check()?;
+        let settings = *settings;
+        self.write_at("configuring turns", scope, key, move |conn, place| {
+            append::configure(conn, place, &settings)
+        })
+        .await
+    }
+
+    async fn clear(&self, scope: &Scope, key: &Key) -> Result<Removed> {
+        self.write_at("clearing turns", scope, key, remove::clear).await
+    }
+
+    async fn health(&self, scope: &Scope, key: &Key) -> Result<Standing> {
+        self.read_at("reading a session's health", scope, key, |conn, place| {
+            Ok(read::head(conn, place)?.map(|head| head.standing()).unwrap_or_default())
+        })
+        .await
+    }
+
+    async fn summaries(&self, scope: &Scope, key: &Key, page: &Page) -> Result<Paged<Summary>> {
+        scope.admit(Facet::Turns)?;
+        let (after, limit) = read::after(page, read::SUMMARIES)?;
+        self.read_at("listing summaries", scope, key, move |conn, place| {
+            read::summaries(conn, place, after, limit)
+        })
+        .await
+    }
+
+    async fn export(&self, scope: &Scope, key: &Key) -> Result<Export> {
+        let defaults = self.turns.clone();
+        self.read_at("exporting turns", scope, key, move |conn, place| {
+            copy::export(conn, place, &defaults)
+        })
+        .await
+    }
+
+    async fn import(&self, scope: &Scope, key: &Key, export: &Export) -> Result<Imported> {
+        scope.admit(Facet::Turns)?;
+        export.check()?;
+        let (export, retention) = (export.clone(), self.turns.settings.retention);
+        self.write_at("importing turns", scope, key, move |conn, place| {
+            copy::import(conn, place, &export, retention)
+        })
+        .await
+    }
+
+    async fn list_sessions(&self, scope: &Scope, page: &Page) -> Result<Paged<SessionInfo>> {
+        self.alive()?;
+        scope.admit_person(Facet::Turns)?;
         page.check()?;
         let after = match &page.cursor {
-            Some(cursor) => row::number_of(cursor, CURSOR)?,
-            None => 0,
+            Some(cursor) => cursor.parts::<1>(read::SESSIONS)?[0].to_owned(),
+            None => String::new(),
         };
-        let (scope, kind, limit) = (scope.clone(), kind.to_owned(), page.limit);
-        self.read("listing turns", move |conn| {
-            list(conn, &scope.admit(Facet::Turns)?, &kind, after, limit)
+        let (scope, limit) = (scope.clone(), page.limit);
+        self.read("listing sessions", move |conn| {
+            read::sessions(conn, &scope.admit_person(Facet::Turns)?, &after, limit)
         })
         .await
     }
 
-    async fn context(&self, scope: &Scope, kind: &str) -> Result<Context> {
+    async fn delete_session(&self, scope: &Scope) -> Result<Removed> {
         self.alive()?;
         scope.admit(Facet::Turns)?;
-        check_kind(kind)?;
-        let (scope, kind) = (scope.clone(), kind.to_owned());
-        self.read("reading a context", move |conn| {
-            context(conn, &scope.admit(Facet::Turns)?, &kind)
+        let scope = scope.clone();
+        self.write("deleting a session", move |conn| {
+            let scope = scope.admit(Facet::Turns)?;
+            remove::delete(conn, &scope, scope.session)
         })
         .await
     }
-}
 
-/// Appends a turn, or answers the first one of its request.
-pub(crate) fn append(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    turn: &NewTurn,
-) -> Done<TurnAppended> {
-    let (tenant, user, session, kind) = (scope.tenant, scope.user, scope.session, &turn.kind);
-    let request = turn.request_id.as_ref().map(RequestId::as_str);
-    if let Some(request) = request {
-        let first: Option<i64> = conn
-            .prepare_cached(sql::BY_REQUEST)?
-            .query_row(params![tenant, user, session, kind, request], |row| row.get(0))
-            .optional()?;
-        if let Some(seq) = first {
-            return Ok(TurnAppended { seq, created: false });
-        }
-    }
-    let now = now(conn)?;
-    let (strategy, budget) = at_rest(Strategy::default());
-    let seq: i64 = conn
-        .prepare_cached(sql::ADVANCE)?
-        .query_row(params![tenant, user, session, kind, strategy, budget, now], |row| row.get(0))?;
-    let tokens = turn.tokens.unwrap_or_else(|| {
-        tokens_of(&Estimate, turn.user_message.as_deref(), turn.assistant_response.as_deref())
-    });
-    conn.prepare_cached(sql::APPEND)?.execute(params![
-        tenant,
-        user,
-        session,
-        kind,
-        seq,
-        request,
-        tokens,
-        turn.at.map_or(now, |at| at.timestamp_micros()),
-        scope.agent,
-        scope.run,
-        turn.digest.as_ref().map(|digest| json!(digest).to_string()),
-        json!(turn.artifacts_shown).to_string(),
-        json!(turn.artifacts_hidden).to_string(),
-        turn.metadata.to_string(),
-        turn.user_message,
-        turn.assistant_response,
-    ])?;
-    Ok(TurnAppended { seq, created: true })
-}
-
-fn at_rest(strategy: Strategy) -> (&'static str, Option<u32>) {
-    match strategy {
-        Strategy::Truncation { budget_tokens } => (TRUNCATION, Some(budget_tokens)),
-        _ => (NONE, None),
-    }
-}
-
-fn list(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    kind: &str,
-    after: i64,
-    limit: u32,
-) -> Done<Paged<Turn>> {
-    let mut statement = conn.prepare_cached(sql::LIST)?;
-    let values = params![scope.tenant, scope.user, scope.session, kind, after, limit + 1];
-    let mut rows = statement.query(values)?;
-    let mut turns = Vec::new();
-    while let Some(row) = rows.next()? {
-        turns.push(turn(row)?);
-    }
-    Ok(Paged::cut(turns, limit, |turn| Cursor::of(CURSOR, &[&turn.seq.to_string()])))
-}
-
-fn context(conn: &Connection, scope: &Admitted<'_>, kind: &str) -> Done<Context> {
-    let strategy = strategy(conn, scope, kind)?.unwrap_or_default();
-    let recent_turns = match strategy {
-        Strategy::Truncation { budget_tokens } => {
-            let newest_first = newest(conn, scope, kind, budget_tokens)?;
-            truncate(newest_first, budget_tokens, &Estimate)
-        }
-        _ => Vec::new(),
-    };
-    let tokens = recent_turns.iter().fold(0, |sum: u32, turn| sum.saturating_add(turn.tokens));
-    Ok(Context { strategy, recent_turns, tokens })
-}
-
-fn strategy(conn: &Connection, scope: &Admitted<'_>, kind: &str) -> Done<Option<Strategy>> {
-    let found: Option<(String, Option<u32>)> = conn
-        .prepare_cached(sql::STRATEGY)?
-        .query_row(params![scope.tenant, scope.user, scope.session, kind], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+    async fn delete_user(&self, scope: &Scope) -> Result<Removed> {
+        self.alive()?;
+        scope.admit_person(Facet::Turns)?;
+        let scope = scope.clone();
+        self.write("deleting a user's turns", move |conn| {
+            remove::delete(conn, &scope.admit_person(Facet::Turns)?, None)
         })
-        .optional()?;
-    match found {
-        None => Ok(None),
-        Some((name, _)) if name == NONE => Ok(Some(Strategy::None)),
-        Some((name, Some(budget_tokens))) if name == TRUNCATION => {
-            Ok(Some(Strategy::Truncation { budget_tokens }))
-        }
-        Some((name, _)) => {
-            Err(Error::corrupt("a session of turns", format!("its strategy is {name:?}")).into())
-        }
+        .await
     }
-}
 
-/// Reads backwards as long as the budget has room; one row is read at a time.
-fn newest(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    kind: &str,
-    budget_tokens: u32,
-) -> Done<Vec<Turn>> {
-    let mut statement = conn.prepare_cached(sql::NEWEST_FIRST)?;
-    let mut rows = statement.query(params![scope.tenant, scope.user, scope.session, kind])?;
-    let mut turns: Vec<Turn> = Vec::new();
-    let mut taken: u32 = 0;
-    while has_room(taken, budget_tokens)
-        && let Some(row) = rows.next()?
-    {
-        let turn = turn(row)?;
-        taken = taken.saturating_add(turn.tokens);
-        turns.push(turn);
+    async fn take(&self, scope: &Scope, key: &Key, holder: &str) -> Result<Option<Assignment>> {
+        scope.admit(Facet::Turns)?;
+        check_holder(holder)?;
+        let holder = holder.to_owned();
+        self.write_at("taking a summary", scope, key, move |conn, place| {
+            summarize::take(conn, place, &holder)
+        })
+        .await
     }
-    Ok(turns)
-}
 
-fn turn(row: &Row<'_>) -> Done<Turn> {
-    let digest = match row.get_ref(3)? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(row::json(row, 3, "a turn's digest")?),
-    };
-    Ok(Turn {
-        seq: row.get(0)?,
-        user_message: row.get(1)?,
-        assistant_response: row.get(2)?,
-        digest,
-        artifacts_shown: row::json(row, 4, "a turn's artifacts")?,
-        artifacts_hidden: row::json(row, 5, "a turn's artifacts")?,
-        metadata: row::json(row, 6, "a turn's metadata")?,
-        tokens: row.get(7)?,
-        at: row::time(row, 8)?,
-    })
+    async fn settle(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        assignment: &Assignment,
+        attempt: &Attempt,
+    ) -> Result<Standing> {
+        self.alive()?;
+        Place::of(&scope.admit(Facet::Turns)?, key)?;
+        let (scope, key) = (scope.clone(), key.clone());
+        let (assignment, attempt) = (assignment.clone(), attempt.clone());
+        let defaults = self.turns.clone();
+        self.write("settling a summary", move |conn| {
+            let scope = scope.admit(Facet::Turns)?;
+            summarize::settle(conn, &scope, &key, &assignment, &attempt, &defaults)
+        })
+        .await
+    }
+
+    async fn due(&self, limit: u32) -> Result<Vec<Due>> {
+        self.alive()?;
+        self.read("looking for due summaries", move |conn| summarize::due(conn, limit)).await
+    }
 }

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::Done;
 use crate::memories::{rows, write};
 use crate::open::now;
-use crate::steps;
 use crate::store::SqliteStore;
+use crate::{steps, turns};
 
 pub(crate) mod sql {
     crate::sql::statements! {
@@ -107,6 +107,11 @@ fn batch(conn: &Connection, lease: &TaskLease) -> Done<Batch> {
             let swept = steps::sweep(conn, most, now)?;
             Ok(Batch { rows: swept as u64, more: swept == most as usize })
         }
+        Task::ExpiredTurns => {
+            let most = lease.task.batch();
+            let gone = turns::remove::expire(conn, most, now)?;
+            Ok(Batch { rows: gone as u64, more: gone == most as usize })
+        }
         _ => Ok(Batch::default()),
     }
 }
@@ -141,6 +146,8 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
             conn.prepare_cached(sql::EXPIRED_COUNT)?.query_row([now], |row| row.get(0))?
         }
         Task::Receipts => steps::old(conn, now)?,
+        Task::ExpiredTurns => turns::remove::expired(conn, now)?,
+        Task::Summaries => turns::summarize::waiting(conn, now)?,
         _ => 0,
     };
     let mut status = TaskStatus {

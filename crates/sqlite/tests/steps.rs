@@ -15,7 +15,7 @@ use mnemon_core::checkpoints::{ExpectedHead, Put, Thread};
 use mnemon_core::claims::NewClaim;
 use mnemon_core::locks::{Guard, Held, Verdict, decide};
 use mnemon_core::steps::{Outcome, Step, Write};
-use mnemon_core::turns::NewTurn;
+use mnemon_core::turns::{Key, NewTurn};
 use mnemon_core::upkeep::Task;
 use mnemon_core::{Error, Fence, Page, RequestId, Scope, Store, limits};
 use mnemon_sqlite::{Clock, Location, Options, SqliteStore};
@@ -171,9 +171,9 @@ async fn sixteen_writers_on_one_thread_make_one_chain() {
         assert_eq!(pair[0].version, 1_600 - i64::try_from(at).unwrap());
         assert!(pair[0].id > pair[1].id);
     }
-    let turns = store.turns().list(&scope(), "conversation", &Page::first(1)).await.unwrap();
+    let turns = store.turns().list(&scope(), &Key::default(), &Page::first(1)).await.unwrap();
     assert_eq!(turns.items[0].seq, 1);
-    let context = store.turns().context(&scope(), "conversation").await.unwrap();
+    let context = store.turns().context(&scope(), &Key::default()).await.unwrap();
     assert_eq!(context.recent_turns.last().unwrap().seq, 1_600, "a refused step left no turn");
 }
 

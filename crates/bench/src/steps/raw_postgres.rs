@@ -28,7 +28,7 @@ const TABLES: [(&str, &str); 11] = [
     ("events", ""),
     (
         "turn_sessions",
-        "on conflict (tenant, user_id, session_id, kind) do update set seq = turn_sessions.seq + 1",
+        "on conflict (tenant, user_id, session_id, run_key, kind) do update set seq = turn_sessions.seq + 1",
     ),
     ("turns", ""),
     ("memories", ""),

@@ -19,7 +19,7 @@ const APPENDED: [&str; 5] = ["receipts", "turns", "events", "checkpoints", "chec
 const HEADS: [(&str, &str); 3] = [
     (
         "turn_sessions",
-        "on conflict (tenant, user_id, session_id, kind) do update set seq = seq + 1",
+        "on conflict (tenant, user_id, session_id, run_key, kind) do update set seq = seq + 1",
     ),
     (
         "event_streams",

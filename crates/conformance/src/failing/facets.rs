@@ -14,7 +14,10 @@ use mnemon_core::dead_letters::{
 };
 use mnemon_core::locks::{Guard, Lease, Locks};
 use mnemon_core::steps::{Receipt, Step, Steps};
-use mnemon_core::turns::{Context, NewTurn, Turn, TurnAppended, Turns};
+use mnemon_core::turns::{
+    Assignment, Attempt, Context, Due, Export, Imported, Key, NewTurn, Removed, SessionInfo,
+    Settings, Standing, Summary, Turn, TurnAppended, Turns,
+};
 use mnemon_core::workflows::{SaveRun, WorkflowRun, Workflows};
 use mnemon_core::{Fence, Page, Paged, RequestId, Result, Scope};
 
@@ -89,12 +92,66 @@ impl Turns for FailingStore {
         self.call(self.inner.turns().append(scope, turn, guard)).await
     }
 
-    async fn list(&self, scope: &Scope, kind: &str, page: &Page) -> Result<Paged<Turn>> {
-        self.call(self.inner.turns().list(scope, kind, page)).await
+    async fn list(&self, scope: &Scope, key: &Key, page: &Page) -> Result<Paged<Turn>> {
+        self.call(self.inner.turns().list(scope, key, page)).await
     }
 
-    async fn context(&self, scope: &Scope, kind: &str) -> Result<Context> {
-        self.call(self.inner.turns().context(scope, kind)).await
+    async fn context(&self, scope: &Scope, key: &Key) -> Result<Context> {
+        self.call(self.inner.turns().context(scope, key)).await
+    }
+
+    async fn configure(&self, scope: &Scope, key: &Key, settings: &Settings) -> Result<()> {
+        self.call(self.inner.turns().configure(scope, key, settings)).await
+    }
+
+    async fn clear(&self, scope: &Scope, key: &Key) -> Result<Removed> {
+        self.call(self.inner.turns().clear(scope, key)).await
+    }
+
+    async fn health(&self, scope: &Scope, key: &Key) -> Result<Standing> {
+        self.call(self.inner.turns().health(scope, key)).await
+    }
+
+    async fn summaries(&self, scope: &Scope, key: &Key, page: &Page) -> Result<Paged<Summary>> {
+        self.call(self.inner.turns().summaries(scope, key, page)).await
+    }
+
+    async fn export(&self, scope: &Scope, key: &Key) -> Result<Export> {
+        self.call(self.inner.turns().export(scope, key)).await
+    }
+
+    async fn import(&self, scope: &Scope, key: &Key, export: &Export) -> Result<Imported> {
+        self.call(self.inner.turns().import(scope, key, export)).await
+    }
+
+    async fn list_sessions(&self, scope: &Scope, page: &Page) -> Result<Paged<SessionInfo>> {
+        self.call(self.inner.turns().list_sessions(scope, page)).await
+    }
+
+    async fn delete_session(&self, scope: &Scope) -> Result<Removed> {
+        self.call(self.inner.turns().delete_session(scope)).await
+    }
+
+    async fn delete_user(&self, scope: &Scope) -> Result<Removed> {
+        self.call(self.inner.turns().delete_user(scope)).await
+    }
+
+    async fn take(&self, scope: &Scope, key: &Key, holder: &str) -> Result<Option<Assignment>> {
+        self.call(self.inner.turns().take(scope, key, holder)).await
+    }
+
+    async fn settle(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        assignment: &Assignment,
+        attempt: &Attempt,
+    ) -> Result<Standing> {
+        self.call(self.inner.turns().settle(scope, key, assignment, attempt)).await
+    }
+
+    async fn due(&self, limit: u32) -> Result<Vec<Due>> {
+        self.call(self.inner.turns().due(limit)).await
     }
 }
 

@@ -84,7 +84,7 @@ fn cut(mut turn: Turn, budget_tokens: u32, counter: &dyn Tokens) -> Turn {
 }
 
 /// The longest beginning that fits with its marker, found by halving.
-fn cut_text(text: &str, tokens: u32, counter: &dyn Tokens) -> String {
+pub(super) fn cut_text(text: &str, tokens: u32, counter: &dyn Tokens) -> String {
     if counter.count(text) <= tokens {
         return text.to_owned();
     }
@@ -117,6 +117,9 @@ mod tests {
             metadata: serde_json::json!({}),
             tokens: Estimate.count(user_message),
             at: DateTime::UNIX_EPOCH,
+            agent: None,
+            run: None,
+            request_id: None,
         }
     }
 
