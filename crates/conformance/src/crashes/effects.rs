@@ -7,7 +7,7 @@ use mnemon_core::checkpoints::Thread;
 use mnemon_core::dead_letters::LetterFilter;
 use mnemon_core::memories::MemoryFilter;
 use mnemon_core::steps::{Outcome, Receipt, Write};
-use mnemon_core::turns::CONVERSATION;
+use mnemon_core::turns::Key;
 use mnemon_core::{Page, Scope, Store, limits};
 
 use super::{Run, WRITERS, item};
@@ -104,7 +104,7 @@ async fn turns(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
         let before = expected.insert(done.seq, turn.user_message.clone());
         assert_eq!(before, None, "turn {} is one turn", done.seq);
     }
-    let found = store.turns().list(scope, CONVERSATION, &page()).await.expect("is read").items;
+    let found = store.turns().list(scope, &Key::default(), &page()).await.expect("is read").items;
     let mut found: Vec<_> = found.into_iter().map(|turn| (turn.seq, turn.user_message)).collect();
     found.sort();
     assert!(is_gapless(found.iter().map(|(seq, _)| *seq)), "{scope:?}: {found:?}");
