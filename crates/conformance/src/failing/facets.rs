@@ -15,8 +15,8 @@ use mnemon_core::dead_letters::{
 use mnemon_core::locks::{Guard, Lease, Locks};
 use mnemon_core::steps::{Receipt, Step, Steps};
 use mnemon_core::turns::{
-    Assignment, Attempt, Context, Due, Export, Imported, Key, NewTurn, Removed, SessionInfo,
-    Settings, Standing, Summary, Turn, TurnAppended, Turns,
+    self, Assignment, Context, Due, Export, Imported, Key, NewTurn, Removed, SessionInfo, Settings,
+    Standing, Summary, Turn, TurnAppended, Turns,
 };
 use mnemon_core::workflows::{SaveRun, WorkflowRun, Workflows};
 use mnemon_core::{Fence, Page, Paged, RequestId, Result, Scope};
@@ -145,7 +145,7 @@ impl Turns for FailingStore {
         scope: &Scope,
         key: &Key,
         assignment: &Assignment,
-        attempt: &Attempt,
+        attempt: &turns::Attempt,
     ) -> Result<Standing> {
         self.call(self.inner.turns().settle(scope, key, assignment, attempt)).await
     }
