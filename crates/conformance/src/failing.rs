@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::Claims;
+use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{
     Append, Appended, Event, EventFilter, Events, Horizon, Import, Mark, Slice, StreamStats,
@@ -102,6 +103,10 @@ impl Store for FailingStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn consumers(&self) -> &dyn Consumers {
         self
     }
 

@@ -38,6 +38,7 @@ mod case;
 mod check;
 mod checkpoints;
 mod claims;
+mod consumers;
 pub mod crashes;
 mod ctx;
 mod dead_letters;
@@ -51,6 +52,7 @@ mod locks;
 mod memories;
 mod model;
 mod steps;
+mod subscriptions;
 mod turns;
 mod upkeep;
 mod workflows;
@@ -243,6 +245,24 @@ pub fn cases() -> Vec<Case> {
             a_month_ends_between_two_events,
             the_store_s_clock_moves_into_months_made_ahead,
         }
+        "subscriptions" => subscriptions {
+            a_subscription_tells_what_is_there_and_then_what_comes,
+            an_empty_log_is_caught_up_at_once,
+            a_subscriber_is_told_what_its_scope_and_filter_admit,
+            a_slow_subscriber_falls_back_and_loses_nothing,
+            bad_subscriptions_are_refused_and_closing_ends_them,
+            a_store_that_fails_interrupts_and_nothing_is_lost,
+            sixteen_writers_and_four_subscribers,
+            gathered_appends_answer_each_caller,
+        }
+        "consumers" => consumers {
+            every_event_is_handed_out_in_the_order_of_its_stream,
+            what_is_not_committed_is_handed_out_again,
+            members_share_the_partitions,
+            the_last_failure_buries_the_event,
+            a_consumer_whose_fence_is_gone_moves_nothing,
+            bad_consumers_are_refused,
+        }
         "turns" => turns {
             every_field_of_a_turn_comes_back,
             a_repeated_request_answers_the_first_turn,
@@ -420,6 +440,14 @@ fn under_row_level_security() -> Vec<Case> {
             a_key_names_one_memory,
             a_repeated_request_answers_the_first_outcome,
             an_expired_row_is_not_in_the_way,
+        }
+        "subscriptions_rls" => subscriptions {
+            a_subscription_tells_what_is_there_and_then_what_comes,
+            a_subscriber_is_told_what_its_scope_and_filter_admit,
+        }
+        "consumers_rls" => consumers {
+            every_event_is_handed_out_in_the_order_of_its_stream,
+            the_last_failure_buries_the_event,
         }
         "events_rls" => events::log {
             the_log_is_read_in_one_order_from_any_cursor,

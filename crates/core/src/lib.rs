@@ -6,6 +6,7 @@
 
 pub mod checkpoints;
 pub mod claims;
+pub mod consumers;
 pub mod dead_letters;
 pub mod error;
 pub mod events;

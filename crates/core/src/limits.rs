@@ -121,6 +121,10 @@ pub const SUBSCRIPTION_POLL: Duration = Duration::from_secs(1);
 pub const SUBSCRIPTION_POLL_ALONE: Duration = Duration::from_millis(250);
 /// How often an embedded file is looked at for what other processes wrote.
 pub const FILE_POLL: Duration = Duration::from_millis(20);
+/// Partitions of a durable consumer when it does not say …
+pub const CONSUMER_PARTS: u32 = 16;
+/// … and at the most.
+pub const CONSUMER_PARTS_MAX: u32 = 256;
 /// Events that wait for a subscriber; a slower one falls back to reading the log.
 pub const SUBSCRIPTION_BUFFER: usize = 1_000;
 

@@ -33,6 +33,11 @@ pub const UPKEEP_ROWS_TOTAL: &str = "upkeep_rows_total";
 /// Rows waiting for upkeep, by `task`.
 pub const UPKEEP_LAG: &str = "upkeep_lag";
 
+/// Events that wait for the slowest live subscriber of a tenant, when more were handed out.
+pub const SUBSCRIPTION_LAG: &str = "subscription_lag";
+/// Since when an open transaction keeps subscribers from newer events.
+pub const EVENT_HORIZON_AGE: &str = "event_horizon_age";
+
 /// What a metric is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -132,6 +137,20 @@ pub const ALL: &[Metric] = &[
     ),
     row(UPKEEP_ROWS_TOTAL, Kind::Counter, "rows", &["task"], "rows that upkeep handled"),
     row(UPKEEP_LAG, Kind::Gauge, "rows", &["task"], "rows waiting for upkeep"),
+    row(
+        SUBSCRIPTION_LAG,
+        Kind::Gauge,
+        "events",
+        &[],
+        "events that wait for the slowest live subscriber, when more were handed out",
+    ),
+    row(
+        EVENT_HORIZON_AGE,
+        Kind::Gauge,
+        "seconds",
+        &[],
+        "since when an open transaction keeps subscribers from newer events",
+    ),
 ];
 
 #[cfg(test)]

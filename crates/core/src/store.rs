@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoints::Checkpoints;
 use crate::claims::Claims;
+use crate::consumers::Consumers;
 use crate::dead_letters::DeadLetters;
 use crate::error::Result;
 use crate::events::Events;
@@ -45,6 +46,9 @@ pub trait Store: Send + Sync {
 
     /// The event log.
     fn events(&self) -> &dyn Events;
+
+    /// Groups of processes that share the event log.
+    fn consumers(&self) -> &dyn Consumers;
 
     /// Leases with fences.
     fn locks(&self) -> &dyn Locks;

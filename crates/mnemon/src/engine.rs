@@ -16,7 +16,7 @@ use crate::claims::Claims;
 use crate::config::Config;
 use crate::dead_letters::DeadLetters;
 use crate::embed::Embedder;
-use crate::events::Events;
+use crate::events::{Events, Gatherer, Tails};
 use crate::locks::Locks;
 use crate::memories::Memories;
 use crate::rejections::Rejections;
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) postgres: Option<Arc<mnemon_postgres::PostgresStore>>,
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) rejections: Rejections,
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) gatherer: Arc<Gatherer>,
     place: String,
     notices: Vec<String>,
     background: Background,
@@ -89,6 +91,19 @@ impl Mnemon {
         Builder::from(Config::default()).pool(pool).open().await
     }
 
+    /// A handle over a store that the caller opened: without an embedder, without upkeep. Closing
+    /// it closes the store.
+    pub fn over(store: Arc<dyn Store>) -> Self {
+        let mut config = Config::default();
+        config.upkeep.enabled = false;
+        let opened = Opened {
+            store,
+            #[cfg(feature = "postgres")]
+            postgres: None,
+        };
+        Self::assemble(opened, None, &config, "a store of the host's".to_owned(), Vec::new())
+    }
+
     pub(crate) fn assemble(
         opened: Opened,
         embedder: Option<Arc<dyn Embedder>>,
@@ -99,6 +114,8 @@ impl Mnemon {
         let background = Background::start(&opened.store, &config.upkeep);
         Self {
             inner: Arc::new(Inner {
+                tails: Tails::new(&opened.store),
+                gatherer: Arc::default(),
                 store: opened.store,
                 #[cfg(feature = "postgres")]
                 postgres: opened.postgres,

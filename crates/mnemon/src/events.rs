@@ -1,10 +1,21 @@
 //! The event log of an open Mnemon.
 
+mod appender;
+mod consumer;
+mod feed;
+mod subscribe;
+mod tail;
+
 pub use mnemon_core::events::*;
 use mnemon_core::locks::Guard;
 use mnemon_core::{Cursor, Page, Paged, Result, Scope};
 
 use crate::engine::Inner;
+
+pub(crate) use appender::Gatherer;
+pub use consumer::{Consumer, ConsumerOptions, Failed, Handed, Progress};
+pub use subscribe::{Subscription, Told};
+pub(crate) use tail::Tails;
 
 /// The events of an open Mnemon; see [`crate::Mnemon::events`].
 #[derive(Clone, Copy)]

@@ -55,3 +55,12 @@ pub(crate) fn upkeep_rows(task: Task, batch: Batch) {
 pub(crate) fn upkeep_lag(task: &str, rows: u64) {
     metrics::gauge!(UPKEEP_LAG, "task" => task.to_owned()).set(rows as f64);
 }
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn subscription_lag(events: usize) {
+    metrics::gauge!(SUBSCRIPTION_LAG).set(events as f64);
+}
+
+pub(crate) fn event_horizon(age: std::time::Duration) {
+    metrics::gauge!(EVENT_HORIZON_AGE).set(age.as_secs_f64());
+}

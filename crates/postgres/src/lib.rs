@@ -10,6 +10,7 @@ mod breaker;
 mod checkpoints;
 mod claims;
 mod connect;
+mod consumers;
 mod dead_letters;
 mod doctor;
 mod error;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::Claims;
+use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::Events;
 use mnemon_core::locks::Locks;
@@ -129,6 +130,10 @@ impl Store for PostgresStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn consumers(&self) -> &dyn Consumers {
         self
     }
 

@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod claims;
+mod consumers;
 mod dead_letters;
 mod doctor;
 mod error;

@@ -20,6 +20,7 @@ pub(crate) const ALL: &[&[&str]] = &[
     crate::claims::read::sql::ALL,
     crate::claims::sql::ALL,
     crate::claims::write::sql::ALL,
+    crate::consumers::sql::ALL,
     crate::dead_letters::deliver::sql::ALL,
     crate::dead_letters::read::sql::ALL,
     crate::dead_letters::sweep::sql::ALL,

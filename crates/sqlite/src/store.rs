@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use metrics::{counter, gauge, histogram};
 use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::Claims;
+use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::Events;
 use mnemon_core::locks::Locks;
@@ -196,6 +197,10 @@ impl Store for SqliteStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn consumers(&self) -> &dyn Consumers {
         self
     }
 

@@ -8,6 +8,7 @@ use mnemon_core::checkpoints::{
     Checkpoint, CheckpointId, CheckpointInfo, Checkpoints, Placed, Put, Thread,
 };
 use mnemon_core::claims::{AsOf, Asserted, Belief, Claims, LedgerEntry, Line, NewClaim};
+use mnemon_core::consumers::{Consumers, Failed, Failure, Progress};
 use mnemon_core::dead_letters::{
     Attempt, Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, Handled,
     LetterFilter, LetterStats, Prune, Retry,
@@ -19,9 +20,45 @@ use mnemon_core::turns::{
     Standing, Summary, Turn, TurnAppended, Turns,
 };
 use mnemon_core::workflows::{SaveRun, WorkflowRun, Workflows};
-use mnemon_core::{Fence, Page, Paged, RequestId, Result, Scope};
+use mnemon_core::{Cursor, Fence, Page, Paged, RequestId, Result, Scope};
 
 use super::FailingStore;
+
+#[async_trait]
+impl Consumers for FailingStore {
+    async fn join(
+        &self,
+        scope: &Scope,
+        group: &str,
+        member: &str,
+        ttl: Duration,
+    ) -> Result<Vec<String>> {
+        self.call(self.inner.consumers().join(scope, group, member, ttl)).await
+    }
+
+    async fn leave(&self, scope: &Scope, group: &str, member: &str) -> Result<()> {
+        self.call(self.inner.consumers().leave(scope, group, member)).await
+    }
+
+    async fn progress(&self, scope: &Scope, group: &str) -> Result<Vec<Progress>> {
+        self.call(self.inner.consumers().progress(scope, group)).await
+    }
+
+    async fn advance(
+        &self,
+        scope: &Scope,
+        group: &str,
+        part: u32,
+        to: &Cursor,
+        guard: &Guard,
+    ) -> Result<()> {
+        self.call(self.inner.consumers().advance(scope, group, part, to, guard)).await
+    }
+
+    async fn failed(&self, scope: &Scope, failure: Failure, guard: &Guard) -> Result<Failed> {
+        self.call(self.inner.consumers().failed(scope, failure, guard)).await
+    }
+}
 
 #[async_trait]
 impl Locks for FailingStore {

@@ -112,4 +112,7 @@ async fn gauge_lag(store: &dyn Store) {
             metrics::upkeep_lag(&task.name, task.lag);
         }
     }
+    if let Ok(horizon) = store.events().horizon().await {
+        metrics::event_horizon(horizon.age);
+    }
 }
