@@ -12,6 +12,7 @@
 //! ```
 
 mod facets;
+mod memories;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,15 +27,13 @@ use mnemon_core::events::{
     Append, Appended, Event, EventFilter, Events, Horizon, Import, Mark, Slice, StreamStats,
 };
 use mnemon_core::locks::{Guard, Locks};
-use mnemon_core::memories::{
-    Hit, Memories, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
-};
+use mnemon_core::memories::Memories;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::turns::Turns;
 use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::workflows::Workflows;
-use mnemon_core::{Cursor, Error, MemoryId, Page, Paged, Result, Scope, Store};
+use mnemon_core::{Cursor, Error, Page, Paged, Result, Scope, Store};
 use serde_json::Value;
 
 /// At which point of a call the failure strikes.
@@ -152,58 +151,6 @@ impl Store for FailingStore {
 
     async fn close(&self) {
         self.inner.close().await;
-    }
-}
-
-#[async_trait]
-impl Memories for FailingStore {
-    async fn remember(&self, scope: &Scope, memory: NewMemory) -> Result<Remembered> {
-        self.call(self.inner.memories().remember(scope, memory)).await
-    }
-
-    async fn remember_many(
-        &self,
-        scope: &Scope,
-        memories: Vec<NewMemory>,
-    ) -> Result<Vec<Remembered>> {
-        self.call(self.inner.memories().remember_many(scope, memories)).await
-    }
-
-    async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Memory> {
-        self.call(self.inner.memories().get(scope, id)).await
-    }
-
-    async fn by_key(&self, scope: &Scope, namespace: &Namespace, key: &str) -> Result<Memory> {
-        self.call(self.inner.memories().by_key(scope, namespace, key)).await
-    }
-
-    async fn delete(&self, scope: &Scope, id: MemoryId) -> Result<()> {
-        self.call(self.inner.memories().delete(scope, id)).await
-    }
-
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &MemoryFilter,
-        page: &Page,
-    ) -> Result<Paged<Memory>> {
-        self.call(self.inner.memories().list(scope, filter, page)).await
-    }
-
-    async fn recall(&self, scope: &Scope, question: &Recall) -> Result<Vec<Hit>> {
-        self.call(self.inner.memories().recall(scope, question)).await
-    }
-
-    async fn count(&self, scope: &Scope) -> Result<u64> {
-        self.call(self.inner.memories().count(scope)).await
-    }
-
-    async fn registered_model(&self) -> Result<Option<ModelSignature>> {
-        self.call(self.inner.memories().registered_model()).await
-    }
-
-    async fn register_model(&self, model: &ModelSignature) -> Result<()> {
-        self.call(self.inner.memories().register_model(model)).await
     }
 }
 

@@ -63,6 +63,34 @@ pub const LEXEME_BYTES: usize = 256;
 pub const LEXEME_POSITIONS: usize = 255;
 /// The largest word position (PostgreSQL's own limit); later words keep it.
 pub const LEXEME_POSITION_MAX: u16 = 16_383;
+/// Tests of the metadata one filter may carry.
+pub const METADATA_TESTS: usize = 16;
+/// Values one `in` test may list.
+pub const METADATA_IN: usize = 64;
+/// The least stability of a memory, in days.
+pub const STABILITY_MIN: f64 = 0.001;
+/// The greatest stability of a memory, in days.
+pub const STABILITY_MAX: f64 = 36_500.0;
+/// The probability of recall at which a memory is due.
+pub const DESIRED_RETENTION: f64 = 0.9;
+/// The longest type of an edge, in bytes.
+pub const EDGE_TYPE_BYTES: usize = 64;
+/// Hops a walk to neighbours may take.
+pub const GRAPH_DEPTH: u32 = 6;
+/// Memories a walk answers, and goes on from at each hop: the strongest.
+pub const GRAPH_NODES: usize = 256;
+/// Edges a walk reads at each hop, in each direction: the strongest.
+pub const GRAPH_EDGES: u32 = 4_096;
+/// Hops activation may spread in a recall.
+pub const SPREAD_DEPTH: u32 = 3;
+/// What is left of activation after each hop.
+pub const SPREAD_DECAY: f64 = 0.7;
+/// Activation below this goes no further.
+pub const SPREAD_CUT: f64 = 0.1;
+/// Typical words one domain may have.
+pub const DOMAIN_TERMS: usize = 64;
+/// Memories one sweep removes at the most.
+pub const SWEEP_BATCH: u32 = 1_000;
 /// The largest embedding, in dimensions.
 pub const EMBEDDING_DIMENSIONS: usize = 16_000;
 /// Above this many dimensions an approximate index is not possible (pgvector, halfvec).

@@ -2,11 +2,19 @@
 //!
 //! The record, the question, the evidence of every hit, and the [`Memories`] trait a store
 //! implements. How text is cut into lexemes is in [`text`], how it is scored in [`bm25`], how the
-//! two branches become one list in [`fuse`].
+//! two branches become one list in [`fuse`], how memories fade in [`decay`], how they are connected
+//! in [`graph`].
 
 pub mod bm25;
+pub mod decay;
+pub mod domain;
+mod filter;
 pub mod fuse;
+pub mod graph;
+mod patch;
+mod question;
 mod record;
+mod stats;
 pub mod text;
 pub mod vector;
 
@@ -14,12 +22,22 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use decay::{Due, Rating, Review, ReviewEvent, Scheduling};
+pub use domain::{Classified, Domain, NewDomain};
+pub use filter::{Comparison, MemoryFilter, MetadataTest};
 pub use fuse::Fusion;
+pub use graph::{Edge, Neighbor, NewEdge};
+pub use patch::MemoryPatch;
+pub use question::{Hit, Recall};
 pub use record::{Memory, Namespace, NewMemory, Visibility};
+pub use stats::{MemoryStats, NamespaceCount, Swept};
 pub use vector::ModelSignature;
 
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::ids::MemoryId;
+#[cfg(doc)]
 use crate::limits;
 use crate::page::{Page, Paged};
 use crate::scope::Scope;
@@ -31,149 +49,6 @@ pub struct Remembered {
     pub id: MemoryId,
     /// Whether a row was written.
     pub created: bool,
-}
-
-/// Which memories a list or a recall considers. Empty fields do not filter.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MemoryFilter {
-    /// This namespace and those below it: `work` finds `work/plans`, not `workshop`.
-    pub namespace: Option<Namespace>,
-    /// Any of these tags.
-    pub tags: Vec<String>,
-    /// Any of these node types.
-    pub node_types: Vec<String>,
-    /// Created at or after.
-    pub created_from: Option<DateTime<Utc>>,
-    /// Created before.
-    pub created_to: Option<DateTime<Utc>>,
-}
-
-impl MemoryFilter {
-    /// Checks every field against its limit.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] naming the field.
-    pub fn check(&self) -> Result<()> {
-        limits::count("filter.tags", self.tags.len(), limits::TAGS_MAX)?;
-        for tag in &self.tags {
-            limits::name("filter.tags", tag, limits::LABEL_BYTES)?;
-        }
-        limits::count("filter.node_types", self.node_types.len(), limits::TAGS_MAX)?;
-        for node_type in &self.node_types {
-            limits::name("filter.node_types", node_type, limits::NODE_TYPE_BYTES)?;
-        }
-        match (self.created_from, self.created_to) {
-            (Some(from), Some(to)) if from >= to => {
-                Err(Error::invalid("filter.created_to", "is not after created_from"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A question to the memories: by words, by a vector, or both.
-///
-/// ```
-/// use mnemon_core::memories::Recall;
-///
-/// let question = Recall { limit: 5, ..Recall::text("when is the launch?") };
-/// assert!(question.check().is_ok());
-/// assert!(Recall::default().check().is_err(), "neither text nor vector is a caller's bug");
-/// ```
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[doc(alias = "SearchQuery")]
-pub struct Recall {
-    /// What to find, in words: any of them, rarest first; `"a phrase"`, `-without`.
-    pub text: Option<String>,
-    /// What to find, as a vector of the registered model.
-    pub embedding: Option<Vec<f32>>,
-    /// Hits wanted, 1 to [`limits::RECALL_MAX`].
-    pub limit: u32,
-    /// Which memories are considered; applied before the limit.
-    pub filter: MemoryFilter,
-    /// The least cosine similarity of a hit that only the vector found, −1 to 1.
-    pub min_similarity: Option<f32>,
-    /// How the branches become one list.
-    pub fusion: Fusion,
-}
-
-impl Default for Recall {
-    fn default() -> Self {
-        Self {
-            text: None,
-            embedding: None,
-            limit: limits::RECALL_DEFAULT,
-            filter: MemoryFilter::default(),
-            min_similarity: None,
-            fusion: Fusion::default(),
-        }
-    }
-}
-
-impl Recall {
-    /// A question in words.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self { text: Some(text.into()), ..Self::default() }
-    }
-
-    /// A question as a vector of the registered model.
-    pub fn vector(embedding: impl Into<Vec<f32>>) -> Self {
-        Self { embedding: Some(embedding.into()), ..Self::default() }
-    }
-
-    /// Checks the question.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] naming the field: neither text nor vector, a limit of 0 or over
-    /// [`limits::RECALL_MAX`], an unusable vector, a filter over its limits.
-    pub fn check(&self) -> Result<()> {
-        if self.text.is_none() && self.embedding.is_none() {
-            return Err(Error::invalid("recall", "has neither text nor embedding"));
-        }
-        if !(1..=limits::RECALL_MAX).contains(&self.limit) {
-            return Err(Error::invalid(
-                "limit",
-                format!("is {}; it goes from 1 to {}", self.limit, limits::RECALL_MAX),
-            ));
-        }
-        if let Some(text) = &self.text {
-            limits::label("text", text, limits::RECALL_TEXT_BYTES)?;
-        }
-        if let Some(embedding) = &self.embedding {
-            vector::check("embedding", embedding)?;
-        }
-        if self.min_similarity.is_some_and(|least| !(-1.0..=1.0).contains(&least)) {
-            return Err(Error::invalid("min_similarity", "is not between -1 and 1"));
-        }
-        self.filter.check()
-    }
-
-    /// Hits each branch fetches: [`limits::OVERFETCH`] × the limit, at least
-    /// [`limits::OVERFETCH_MIN`].
-    pub fn branch_limit(&self) -> u32 {
-        (self.limit * limits::OVERFETCH).max(limits::OVERFETCH_MIN)
-    }
-}
-
-/// One memory found, with the evidence why.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Hit {
-    /// The memory.
-    pub memory: Memory,
-    /// The fused score; larger is better; comparable within one answer only.
-    pub score: f64,
-    /// Its place by words, from 1.
-    pub text_rank: Option<u32>,
-    /// Its BM25 score.
-    pub text_score: Option<f64>,
-    /// Its place by vector, from 1.
-    pub vector_rank: Option<u32>,
-    /// Its cosine similarity to the question, −1 to 1.
-    pub similarity: Option<f64>,
 }
 
 /// The memories of a store.
@@ -190,6 +65,11 @@ pub struct Hit {
 ///   [`NewMemory::allow_duplicate`] is set; a repeated `request_id` answers the first outcome.
 /// - Lists are ordered newest first by id; filters apply before limits.
 /// - Recall's two branches are ordered and bounded, fused by [`fuse`], ties broken by id.
+/// - A scope with a user changes and deletes what it owns and unowned memories, not what others
+///   share with it: that is [`Error::NotFound`], too.
+/// - Reading strengthens nothing. A review writes its event and the new state together; the event
+///   outlives the memory.
+/// - An edge belongs to the memory it starts from and is seen by who sees both its ends.
 #[async_trait]
 pub trait Memories: Send + Sync {
     /// Writes one memory, or finds the equal one.
@@ -232,6 +112,18 @@ pub trait Memories: Send + Sync {
     /// As [`Memories::get`].
     async fn by_key(&self, scope: &Scope, namespace: &Namespace, key: &str) -> Result<Memory>;
 
+    /// Changes a memory. `updated_at` moves when the content changes and only then; the words, the
+    /// counts and the vector follow in the same transaction. New content without a vector leaves
+    /// the memory without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`], and for a memory that is not the scope's to change;
+    /// [`Error::Invalid`] for a field over its limit or a patch that
+    /// changes nothing; [`Error::AlreadyExists`] when another memory
+    /// of the owner has the new content.
+    async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<Memory>;
+
     /// Deletes a memory with its text, vectors and terms; a scope with a user deletes what it
     /// owns and unowned ones, not what others share with it.
     ///
@@ -269,6 +161,190 @@ pub trait Memories: Send + Sync {
     ///
     /// [`Error::ScopeRequired`].
     async fn count(&self, scope: &Scope) -> Result<u64>;
+
+    /// Finds by words alone: recall's text branch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::recall`].
+    async fn fts_search(&self, scope: &Scope, text: &str, limit: u32) -> Result<Vec<Hit>> {
+        self.recall(scope, &Recall { limit, ..Recall::text(text) }).await
+    }
+
+    /// Finds by vector alone: recall's vector branch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::recall`].
+    async fn vector_search(&self, scope: &Scope, vector: &[f32], limit: u32) -> Result<Vec<Hit>> {
+        self.recall(scope, &Recall { limit, ..Recall::vector(vector) }).await
+    }
+
+    /// The namespaces in which the scope sees memories, by name; those at or below `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor; [`Error::ScopeRequired`].
+    async fn list_namespaces(
+        &self,
+        scope: &Scope,
+        root: &Namespace,
+        page: &Page,
+    ) -> Result<Paged<NamespaceCount>>;
+
+    /// What the scope sees, counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ScopeRequired`].
+    async fn stats(&self, scope: &Scope) -> Result<MemoryStats>;
+
+    /// Removes memories of the scope's whose time is over, and vectors that are another text's;
+    /// what upkeep does for everybody, now and for this scope.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ScopeRequired`].
+    #[doc(alias = "vacuum")]
+    async fn sweep(&self, scope: &Scope) -> Result<Swept>;
+
+    /// Notes how well a memory was recalled: writes the event and the new state together. The same
+    /// event id again answers the state of the first time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::update`]; [`Error::Invalid`] for a time before the last review or in the
+    /// future; [`Error::AlreadyExists`] when the event id is another memory's.
+    #[doc(alias = "mark_reviewed")]
+    async fn review(&self, scope: &Scope, id: MemoryId, review: Review) -> Result<Scheduling>;
+
+    /// How well a memory is kept; `None`: new, never reviewed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`].
+    async fn scheduling(&self, scope: &Scope, id: MemoryId) -> Result<Option<Scheduling>>;
+
+    /// Sets a memory's state as it is given, for imports; no event is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::update`]; [`Error::Invalid`] as [`Scheduling::check`].
+    async fn update_scheduling(&self, scope: &Scope, state: Scheduling) -> Result<()>;
+
+    /// Memories due at or before a time (the store's clock without one), longest due first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor; [`Error::ScopeRequired`].
+    #[doc(alias = "get_due_memories")]
+    async fn due(
+        &self,
+        scope: &Scope,
+        before: Option<DateTime<Utc>>,
+        page: &Page,
+    ) -> Result<Paged<Due>>;
+
+    /// The reviews of a memory, latest first, also after it was deleted: a scope with a user reads
+    /// those of memories that were its own or unowned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor; [`Error::ScopeRequired`].
+    async fn reviews(&self, scope: &Scope, id: MemoryId, page: &Page)
+    -> Result<Paged<ReviewEvent>>;
+
+    /// Connects a memory that the scope may change with one that it sees. The same edge again
+    /// takes the new weight.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for either end; [`Error::Invalid`] as [`NewEdge::check`].
+    async fn add_edge(&self, scope: &Scope, edge: NewEdge) -> Result<Edge>;
+
+    /// The edges of a memory in either direction, of one type or all, by source, target and type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`]; [`Error::Invalid`] for a foreign cursor.
+    async fn edges(
+        &self,
+        scope: &Scope,
+        id: MemoryId,
+        edge_type: Option<&str>,
+        page: &Page,
+    ) -> Result<Paged<Edge>>;
+
+    /// Removes the edge of a type from one memory to another, or all between them in that
+    /// direction; answers how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is none, or its source is not the scope's to change.
+    async fn remove_edge(
+        &self,
+        scope: &Scope,
+        source: MemoryId,
+        target: MemoryId,
+        edge_type: Option<&str>,
+    ) -> Result<u64>;
+
+    /// The memories within some hops, strongest path first; the start is not among them. At most
+    /// [`limits::GRAPH_NODES`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`]; [`Error::Invalid`] for a depth outside 1 to
+    /// [`limits::GRAPH_DEPTH`].
+    #[doc(alias = "get_neighbors")]
+    async fn neighbors(&self, scope: &Scope, id: MemoryId, depth: u32) -> Result<Vec<Neighbor>>;
+
+    /// The domains the scope sees, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor; [`Error::ScopeRequired`].
+    #[doc(alias = "list_domains")]
+    async fn domains(&self, scope: &Scope, page: &Page) -> Result<Paged<Domain>>;
+
+    /// One domain: the scope's own before an unowned one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::ScopeRequired`].
+    #[doc(alias = "get_domain")]
+    async fn domain(&self, scope: &Scope, id: &str) -> Result<Domain>;
+
+    /// Writes a domain, or replaces the owner's of the same id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] as [`NewDomain::check`], or for a centroid of another dimension than the
+    /// registered model's, or without a model; [`Error::ScopeRequired`].
+    async fn upsert_domain(&self, scope: &Scope, domain: NewDomain) -> Result<Domain>;
+
+    /// Deletes a domain. Memories keep its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::domain`].
+    async fn delete_domain(&self, scope: &Scope, id: &str) -> Result<()>;
+
+    /// Puts every memory with a tag that the scope may change into a domain, makes the domain when
+    /// it is missing, and moves its centroid to the middle of those memories' vectors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a blank tag or id; [`Error::NotFound`] when no memory has the tag.
+    async fn set_domain_from_tag(&self, scope: &Scope, id: &str, tag: &str) -> Result<Domain>;
+
+    /// The domains nearest to a vector of the registered model, best first; computed in SQL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an unusable vector or a limit outside 1 to
+    /// [`limits::RECALL_MAX`]; [`Error::ScopeRequired`].
+    async fn classify(&self, scope: &Scope, vector: &[f32], limit: u32) -> Result<Vec<Classified>>;
 
     /// The model whose embeddings this database holds, if one is registered.
     ///

@@ -56,7 +56,9 @@ pub use memories::Memories;
 pub use upkeep::{Outcome, TaskReport, UpkeepOptions, UpkeepReport};
 
 pub use mnemon_core::memories::{
-    Fusion, Hit, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
+    Classified, Comparison, Domain, Due, Edge, Fusion, Hit, Memory, MemoryFilter, MemoryPatch,
+    MemoryStats, MetadataTest, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain,
+    NewEdge, NewMemory, Rating, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept,
     Visibility,
 };
 pub use mnemon_core::migrations::{MigrateMode, Migration, Migrations, SchemaStatus};

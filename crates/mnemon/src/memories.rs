@@ -1,8 +1,12 @@
 //! The memories of an open Mnemon: text is embedded here, outside any connection, and refused
 //! scopes are noted.
 
+mod connected;
+mod decay;
+
 use mnemon_core::memories::{
-    Hit, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
+    Hit, Memory, MemoryFilter, MemoryPatch, MemoryStats, ModelSignature, Namespace, NamespaceCount,
+    NewMemory, Recall, Remembered, Swept,
 };
 use mnemon_core::{Error, Facet, MemoryId, Page, Paged, Result, Scope, limits};
 
@@ -135,6 +139,33 @@ impl Memories<'_> {
         self.inner.watched(scope, outcome).await
     }
 
+    /// Changes a memory; new content is embedded. `updated_at` moves when the content changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::get`], and for a memory that is not the scope's to change;
+    /// [`Error::Invalid`] for a field over its limit or a patch that changes nothing;
+    /// [`Error::AlreadyExists`] when another memory of the owner has the new content; an
+    /// embedder's own.
+    pub async fn update(
+        self,
+        scope: &Scope,
+        id: MemoryId,
+        mut patch: MemoryPatch,
+    ) -> Result<Memory> {
+        self.inner.ready()?;
+        if let (Some(embedder), Some(content), None) =
+            (&self.inner.embedder, &patch.content, &patch.embedding)
+            && scope.admit(Facet::Memories).is_ok()
+            && limits::name("content", content, limits::MEMORY_CONTENT_BYTES).is_ok()
+        {
+            patch.embedding = vectors(embedder.as_ref(), &[content]).await?.pop();
+            self.inner.ready()?;
+        }
+        let outcome = self.inner.store.memories().update(scope, id, patch).await;
+        self.inner.watched(scope, outcome).await
+    }
+
     /// Deletes a memory with its text, vectors and terms; a scope with a user deletes what it
     /// owns and unowned ones, not what others share with it.
     ///
@@ -172,6 +203,71 @@ impl Memories<'_> {
     pub async fn count(self, scope: &Scope) -> Result<u64> {
         self.inner.ready()?;
         let outcome = self.inner.store.memories().count(scope).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Finds by words alone; nothing is embedded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::recall`].
+    pub async fn fts_search(self, scope: &Scope, text: &str, limit: u32) -> Result<Vec<Hit>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().fts_search(scope, text, limit).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Finds by a vector of the registered model alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::recall`].
+    pub async fn vector_search(
+        self,
+        scope: &Scope,
+        vector: &[f32],
+        limit: u32,
+    ) -> Result<Vec<Hit>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().vector_search(scope, vector, limit).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// The namespaces in which the scope sees memories, by name; those at or below `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a foreign cursor; [`Error::ScopeRequired`].
+    pub async fn list_namespaces(
+        self,
+        scope: &Scope,
+        root: &Namespace,
+        page: &Page,
+    ) -> Result<Paged<NamespaceCount>> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().list_namespaces(scope, root, page).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// What the scope sees, counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ScopeRequired`].
+    pub async fn stats(self, scope: &Scope) -> Result<MemoryStats> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().stats(scope).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Removes memories of the scope's whose time is over, and vectors that are another text's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ScopeRequired`].
+    pub async fn sweep(self, scope: &Scope) -> Result<Swept> {
+        self.inner.ready()?;
+        let outcome = self.inner.store.memories().sweep(scope).await;
         self.inner.watched(scope, outcome).await
     }
 

@@ -10,6 +10,11 @@ begin
     end loop;
 end
 $$;
+drop table mnemon.memory_domains;
+drop table mnemon.memory_edges;
+drop table mnemon.memory_accesses;
+drop table mnemon.memory_reviews;
+drop table mnemon.memory_scheduling;
 drop table mnemon.memories;
 drop table mnemon.text_corpus;
 drop table mnemon.text_terms;
@@ -22,7 +27,9 @@ drop table mnemon.event_streams;
 drop table mnemon.upkeep_tasks;
 drop table mnemon.erasure_permits;
 drop table mnemon.meta;
-drop function mnemon.text_candidates(text, text, text, text[], text, text[], text, text[], text[], timestamptz, timestamptz, integer);
+drop function mnemon.text_candidates(text, text, text, text[], text, text[], text, text[], text[], timestamptz, timestamptz, text[], jsonb, timestamptz, timestamptz, timestamptz, double precision, integer);
+drop function mnemon.metadata_passes(jsonb, jsonb);
+drop function mnemon.retrievability(double precision, timestamptz, timestamptz);
 drop function mnemon.grant_to(regrole);
 drop function mnemon.share_grants(regclass);
 drop function mnemon.set_rls(boolean);

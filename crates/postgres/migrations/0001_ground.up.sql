@@ -188,6 +188,158 @@ comment on column mnemon.embedding_sets.state is 'active: written and searched.'
 comment on column mnemon.embedding_sets.created_at is 'When it was registered.';
 create unique index embedding_sets_active on mnemon.embedding_sets (state) where state = 'active';
 
+-- ---------------------------------------------------------------- decay
+
+create table mnemon.memory_scheduling (
+    tenant      text             not null,
+    memory_id   uuid             not null,
+    user_id     text,
+    stability   double precision not null check (stability > 0),
+    difficulty  double precision not null check (difficulty between 1 and 10),
+    last_review timestamptz      not null,
+    next_review timestamptz      not null,
+    reps        integer          not null,
+    lapses      integer          not null,
+    primary key (tenant, memory_id),
+    foreign key (tenant, memory_id) references mnemon.memories (tenant, id) on delete cascade
+) with (fillfactor = 80);
+comment on table  mnemon.memory_scheduling is 'How well a memory is kept; without a row it is new. Retrievability is computed, never stored.';
+comment on column mnemon.memory_scheduling.tenant is 'Whose.';
+comment on column mnemon.memory_scheduling.memory_id is 'The memory.';
+comment on column mnemon.memory_scheduling.user_id is 'The memory''s owner.';
+comment on column mnemon.memory_scheduling.stability is 'Days after which it is recalled with a probability of 0.9.';
+comment on column mnemon.memory_scheduling.difficulty is 'How hard it is to strengthen, 1 to 10.';
+comment on column mnemon.memory_scheduling.last_review is 'When it was reviewed last.';
+comment on column mnemon.memory_scheduling.next_review is 'When it is due.';
+comment on column mnemon.memory_scheduling.reps is 'Reviews so far.';
+comment on column mnemon.memory_scheduling.lapses is 'Reviews at which it was forgotten.';
+create index memory_scheduling_due on mnemon.memory_scheduling (tenant, next_review, memory_id);
+
+create table mnemon.memory_reviews (
+    tenant    text        not null,
+    id        uuid        not null,
+    user_id   text,
+    agent_id  text,
+    memory_id uuid        not null,
+    at        timestamptz not null,
+    rating    smallint    not null check (rating between 1 and 4),
+    prior     jsonb,
+    next      jsonb       not null,
+    primary key (tenant, id)
+);
+comment on table  mnemon.memory_reviews is 'Reviews, append-only; without a foreign key, so that they outlive the memory.';
+comment on column mnemon.memory_reviews.tenant is 'Whose.';
+comment on column mnemon.memory_reviews.id is 'The event.';
+comment on column mnemon.memory_reviews.user_id is 'The memory''s owner.';
+comment on column mnemon.memory_reviews.agent_id is 'The agent that wrote the memory.';
+comment on column mnemon.memory_reviews.memory_id is 'What was reviewed.';
+comment on column mnemon.memory_reviews.at is 'When.';
+comment on column mnemon.memory_reviews.rating is '1 again, 2 hard, 3 good, 4 easy.';
+comment on column mnemon.memory_reviews.prior is 'The state before; null: it was new.';
+comment on column mnemon.memory_reviews.next is 'The state after.';
+create index memory_reviews_memory on mnemon.memory_reviews (tenant, memory_id, at, id);
+
+create table mnemon.memory_accesses (
+    tenant   text        not null,
+    id       uuid        not null,
+    user_id  text,
+    agent_id text,
+    at       timestamptz not null,
+    memories uuid[]      not null,
+    primary key (tenant, id)
+);
+comment on table  mnemon.memory_accesses is 'Which memories one recall brought up, noted when its caller asked for it: one row a recall.';
+comment on column mnemon.memory_accesses.tenant is 'Whose.';
+comment on column mnemon.memory_accesses.id is 'The event.';
+comment on column mnemon.memory_accesses.user_id is 'The user who recalled.';
+comment on column mnemon.memory_accesses.agent_id is 'The agent that recalled.';
+comment on column mnemon.memory_accesses.at is 'When.';
+comment on column mnemon.memory_accesses.memories is 'What was found, best first.';
+
+create function mnemon.retrievability(
+    stability double precision, last_review timestamptz, at timestamptz
+) returns double precision
+    language sql immutable parallel safe
+    return power(
+        1 + (power(0.9::float8, -1 / 0.1542::float8) - 1)
+            * greatest(extract(epoch from at - last_review)::float8, 0) / 86400 / stability,
+        -0.1542::float8);
+comment on function mnemon.retrievability(double precision, timestamptz, timestamptz) is
+    'The forgetting curve of FSRS-6: how likely a memory of a stability (days) is recalled at a time.';
+
+create function mnemon.metadata_passes(metadata jsonb, tests jsonb) returns boolean
+    language sql immutable parallel safe
+    as $$
+    select coalesce(bool_and(case x.op
+        when 'eq' then coalesce(x.found = x.value, false)
+        when 'ne' then coalesce(x.found <> x.value, true)
+        when 'in' then exists (select from jsonb_array_elements(x.value) v where v = x.found)
+        else case
+            when jsonb_typeof(x.found) is distinct from jsonb_typeof(x.value) then false
+            when jsonb_typeof(x.value) = 'number' then case x.op
+                when 'gt' then x.found::numeric > x.value::numeric
+                when 'gte' then x.found::numeric >= x.value::numeric
+                when 'lt' then x.found::numeric < x.value::numeric
+                else x.found::numeric <= x.value::numeric end
+            when jsonb_typeof(x.value) = 'string' then case x.op
+                when 'gt' then (x.found #>> '{}') collate "C" > (x.value #>> '{}') collate "C"
+                when 'gte' then (x.found #>> '{}') collate "C" >= (x.value #>> '{}') collate "C"
+                when 'lt' then (x.found #>> '{}') collate "C" < (x.value #>> '{}') collate "C"
+                else (x.found #>> '{}') collate "C" <= (x.value #>> '{}') collate "C" end
+            else false end
+        end), true)
+    from (select metadata -> (t ->> 'key') as found, t -> 'value' as value, t ->> 'op' as op
+          from jsonb_array_elements(tests) t) x
+$$;
+comment on function mnemon.metadata_passes(jsonb, jsonb) is
+    'Whether metadata passes every test of a list of {key, op, value}; values are compared by their types.';
+
+-- ---------------------------------------------------------------- graph and domains
+
+create table mnemon.memory_edges (
+    tenant     text             not null,
+    source     uuid             not null,
+    target     uuid             not null,
+    type       text             not null,
+    user_id    text,
+    weight     double precision not null check (weight > 0 and weight <= 1),
+    created_at timestamptz      not null,
+    primary key (tenant, source, target, type),
+    check (source <> target),
+    foreign key (tenant, source) references mnemon.memories (tenant, id) on delete cascade,
+    foreign key (tenant, target) references mnemon.memories (tenant, id) on delete cascade
+);
+comment on table  mnemon.memory_edges is 'Connections between memories. An edge belongs to the memory it starts from.';
+comment on column mnemon.memory_edges.tenant is 'Whose.';
+comment on column mnemon.memory_edges.source is 'From.';
+comment on column mnemon.memory_edges.target is 'To.';
+comment on column mnemon.memory_edges.type is 'What kind.';
+comment on column mnemon.memory_edges.user_id is 'The owner of the memory it starts from.';
+comment on column mnemon.memory_edges.weight is 'How strong, above 0 up to 1.';
+comment on column mnemon.memory_edges.created_at is 'When it was written.';
+create index memory_edges_target on mnemon.memory_edges (tenant, target);
+
+create table mnemon.memory_domains (
+    tenant        text        not null,
+    user_id       text        not null,
+    id            text        not null,
+    label         text        not null,
+    embedding_set integer,
+    centroid      real[],
+    top_terms     text[]      not null,
+    created_at    timestamptz not null,
+    primary key (tenant, id, user_id)
+);
+comment on table  mnemon.memory_domains is 'Named regions of what is remembered; memories name them in their domains.';
+comment on column mnemon.memory_domains.tenant is 'Whose.';
+comment on column mnemon.memory_domains.user_id is 'The owner; empty: everybody''s.';
+comment on column mnemon.memory_domains.id is 'What memories call it.';
+comment on column mnemon.memory_domains.label is 'What people call it.';
+comment on column mnemon.memory_domains.embedding_set is 'The set of the model that the centroid is of.';
+comment on column mnemon.memory_domains.centroid is 'Its middle.';
+comment on column mnemon.memory_domains.top_terms is 'Words that are typical of it.';
+comment on column mnemon.memory_domains.created_at is 'When it was written first.';
+
 -- ---------------------------------------------------------------- events
 
 create table mnemon.events (
@@ -421,6 +573,12 @@ create function mnemon.text_candidates(
     p_node_types   text[],
     p_created_from timestamptz,
     p_created_to   timestamptz,
+    p_domains      text[],
+    p_metadata     jsonb,
+    p_valid_from   timestamptz,
+    p_valid_to     timestamptz,
+    p_as_of        timestamptz,
+    p_least        double precision,
     p_limit        integer
 ) returns table (id uuid, words integer, terms bytea)
     language plpgsql volatile security definer
@@ -450,6 +608,18 @@ begin
           and (p_node_types is null or m.node_type = any (p_node_types))
           and (p_created_from is null or m.created_at >= p_created_from)
           and (p_created_to is null or m.created_at < p_created_to)
+          and (p_domains is null or m.domains && p_domains)
+          and (p_metadata is null or mnemon.metadata_passes(m.metadata, p_metadata))
+          and (p_valid_from is null or m.valid_until is null or m.valid_until > p_valid_from)
+          and (p_valid_to is null or m.valid_from is null or m.valid_from < p_valid_to)
+          and (p_as_of is null or (m.created_at <= p_as_of
+               and (m.valid_from is null or m.valid_from <= p_as_of)
+               and (m.valid_until is null or m.valid_until > p_as_of)))
+          and (p_least is null or coalesce(
+               (select mnemon.retrievability(s.stability, s.last_review,
+                       coalesce(p_as_of, (select mnemon.now())))
+                from mnemon.memory_scheduling s
+                where s.tenant = m.tenant and s.memory_id = m.id), 1) >= p_least)
         order by m.id desc
         limit p_limit
     )
@@ -463,7 +633,7 @@ begin
     from newest n;
 end
 $$;
-comment on function mnemon.text_candidates(text, text, text, text[], text, text[], text, text[], text[], timestamptz, timestamptz, integer) is
+comment on function mnemon.text_candidates(text, text, text, text[], text, text[], text, text[], text[], timestamptz, timestamptz, text[], jsonb, timestamptz, timestamptz, timestamptz, double precision, integer) is
     'The newest memories that match a tsquery, visible to the caller, each with its words and (binary) its lexemes, at least those in p_lexemes. Runs as the owner, because @@ is not leakproof and would lose its index under row-level security; with that on it takes the tenant from the setting, never from the argument.';
 revoke execute on all functions in schema mnemon from public;
 

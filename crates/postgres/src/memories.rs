@@ -1,20 +1,31 @@
 //! Memories on PostgreSQL: every method is one call through the link; what it does is a function
 //! over a connection, so that a step can do the same inside its own transaction.
 
+mod accesses;
+mod domains;
+mod graph;
 mod nearest;
 mod read;
 mod recall;
 mod rows;
+mod scheduling;
+mod stats;
 mod terms;
+mod update;
 mod ways;
 pub(crate) mod write;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use mnemon_core::memories::graph::{check_depth, check_type};
 use mnemon_core::memories::{
-    Hit, Memories, Memory, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall, Remembered,
+    Classified, Domain, Due, Edge, Hit, Memories, Memory, MemoryFilter, MemoryPatch, MemoryStats,
+    ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge, NewMemory, Recall,
+    Remembered, Review, ReviewEvent, Scheduling, Swept, domain, vector,
 };
 use mnemon_core::scope::Facet;
 use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
+use uuid::Uuid;
 
 use crate::link::{Call, Retry, work};
 use crate::models;
@@ -55,6 +66,18 @@ impl Memories for PostgresStore {
             .await
     }
 
+    async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<Memory> {
+        let scope = &scope.admit(Facet::Memories)?;
+        patch.check()?;
+        // Changing it twice leaves what changing it once does.
+        let (call, patch) = (reading("changing a memory", scope.tenant), &patch);
+        self.link
+            .transaction(call, |conn| {
+                work(async move { update::update(conn, scope, id, patch).await })
+            })
+            .await
+    }
+
     async fn delete(&self, scope: &Scope, id: MemoryId) -> Result<()> {
         let scope = &scope.admit(Facet::Memories)?;
         // A repeat after a lost answer would report the deleted memory as not found.
@@ -82,15 +105,234 @@ impl Memories for PostgresStore {
         let scope = &scope.admit(Facet::Memories)?;
         question.check()?;
         let call = reading("recalling memories", scope.tenant);
-        self.link
+        let hits = self
+            .link
             .run(call, |conn| work(async move { recall::recall(conn, scope, question).await }))
-            .await
+            .await?;
+        if question.reinforce && !hits.is_empty() {
+            let ids: &Vec<Uuid> = &hits.iter().map(|hit| hit.memory.id.0).collect();
+            let (call, event) = (reading("noting an access", scope.tenant), Uuid::now_v7());
+            self.link
+                .run(call, |conn| {
+                    work(async move { accesses::note(conn, scope, event, ids).await })
+                })
+                .await?;
+        }
+        Ok(hits)
     }
 
     async fn count(&self, scope: &Scope) -> Result<u64> {
         let scope = &scope.admit(Facet::Memories)?;
         let call = reading("counting memories", scope.tenant);
         self.link.run(call, |conn| work(async move { read::count(conn, scope).await })).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        scope: &Scope,
+        root: &Namespace,
+        page: &Page,
+    ) -> Result<Paged<NamespaceCount>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        page.check()?;
+        let call = reading("listing namespaces", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { stats::namespaces(conn, scope, root, page).await }))
+            .await
+    }
+
+    async fn stats(&self, scope: &Scope) -> Result<MemoryStats> {
+        let scope = &scope.admit(Facet::Memories)?;
+        let call = reading("counting memories", scope.tenant);
+        self.link.run(call, |conn| work(async move { stats::stats(conn, scope).await })).await
+    }
+
+    async fn sweep(&self, scope: &Scope) -> Result<Swept> {
+        let scope = &scope.admit(Facet::Memories)?;
+        let call = reading("sweeping memories", scope.tenant);
+        self.link
+            .transaction(call, |conn| work(async move { stats::sweep(conn, scope).await }))
+            .await
+    }
+
+    async fn review(&self, scope: &Scope, id: MemoryId, review: Review) -> Result<Scheduling> {
+        let scope = &scope.admit(Facet::Memories)?;
+        // Every attempt writes the same event, so a repeat finds its own.
+        let event = review.id.map_or_else(Uuid::now_v7, |id| id.0);
+        let review = &review;
+        let call = reading("reviewing a memory", scope.tenant);
+        self.link
+            .transaction(call, |conn| {
+                work(async move { scheduling::review(conn, scope, id, review, event).await })
+            })
+            .await
+    }
+
+    async fn scheduling(&self, scope: &Scope, id: MemoryId) -> Result<Option<Scheduling>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        let call = reading("reading a scheduling", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { scheduling::get(conn, scope, id).await }))
+            .await
+    }
+
+    async fn update_scheduling(&self, scope: &Scope, state: Scheduling) -> Result<()> {
+        let scope = &scope.admit(Facet::Memories)?;
+        state.check()?;
+        let state = &state;
+        let call = reading("writing a scheduling", scope.tenant);
+        self.link
+            .transaction(call, |conn| {
+                work(async move { scheduling::set(conn, scope, state).await })
+            })
+            .await
+    }
+
+    async fn due(
+        &self,
+        scope: &Scope,
+        before: Option<DateTime<Utc>>,
+        page: &Page,
+    ) -> Result<Paged<Due>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        page.check()?;
+        let call = reading("listing due memories", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { scheduling::due(conn, scope, before, page).await }))
+            .await
+    }
+
+    async fn reviews(
+        &self,
+        scope: &Scope,
+        id: MemoryId,
+        page: &Page,
+    ) -> Result<Paged<ReviewEvent>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        page.check()?;
+        let call = reading("listing reviews", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { scheduling::reviews(conn, scope, id, page).await }))
+            .await
+    }
+
+    async fn add_edge(&self, scope: &Scope, edge: NewEdge) -> Result<Edge> {
+        let scope = &scope.admit(Facet::Memories)?;
+        edge.check()?;
+        let edge = &edge;
+        let call = reading("writing an edge", scope.tenant);
+        self.link
+            .transaction(call, |conn| work(async move { graph::add(conn, scope, edge).await }))
+            .await
+    }
+
+    async fn edges(
+        &self,
+        scope: &Scope,
+        id: MemoryId,
+        edge_type: Option<&str>,
+        page: &Page,
+    ) -> Result<Paged<Edge>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        edge_type.map_or(Ok(()), check_type)?;
+        page.check()?;
+        let call = reading("listing edges", scope.tenant);
+        self.link
+            .run(call, |conn| {
+                work(async move { graph::edges(conn, scope, id, edge_type, page).await })
+            })
+            .await
+    }
+
+    async fn remove_edge(
+        &self,
+        scope: &Scope,
+        source: MemoryId,
+        target: MemoryId,
+        edge_type: Option<&str>,
+    ) -> Result<u64> {
+        let scope = &scope.admit(Facet::Memories)?;
+        edge_type.map_or(Ok(()), check_type)?;
+        // A repeat after a lost answer would not find what it removed.
+        let call =
+            Call { doing: "removing an edge", tenant: Some(scope.tenant), retry: Retry::Never };
+        self.link
+            .transaction(call, |conn| {
+                work(async move { graph::remove(conn, scope, source, target, edge_type).await })
+            })
+            .await
+    }
+
+    async fn neighbors(&self, scope: &Scope, id: MemoryId, depth: u32) -> Result<Vec<Neighbor>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        check_depth(depth)?;
+        let call = reading("walking to neighbours", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { graph::neighbors(conn, scope, id, depth).await }))
+            .await
+    }
+
+    async fn domains(&self, scope: &Scope, page: &Page) -> Result<Paged<Domain>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        page.check()?;
+        let call = reading("listing domains", scope.tenant);
+        self.link
+            .run(call, |conn| work(async move { domains::list(conn, scope, page).await }))
+            .await
+    }
+
+    async fn domain(&self, scope: &Scope, id: &str) -> Result<Domain> {
+        let scope = &scope.admit(Facet::Memories)?;
+        domain::check_id(id)?;
+        let call = reading("reading a domain", scope.tenant);
+        self.link.run(call, |conn| work(async move { domains::get(conn, scope, id).await })).await
+    }
+
+    async fn upsert_domain(&self, scope: &Scope, domain: NewDomain) -> Result<Domain> {
+        let scope = &scope.admit(Facet::Memories)?;
+        domain.check()?;
+        let domain = &domain;
+        let call = reading("writing a domain", scope.tenant);
+        self.link
+            .transaction(call, |conn| {
+                work(async move { domains::upsert(conn, scope, domain).await })
+            })
+            .await
+    }
+
+    async fn delete_domain(&self, scope: &Scope, id: &str) -> Result<()> {
+        let scope = &scope.admit(Facet::Memories)?;
+        domain::check_id(id)?;
+        // A repeat after a lost answer would not find what it removed.
+        let call =
+            Call { doing: "deleting a domain", tenant: Some(scope.tenant), retry: Retry::Never };
+        self.link
+            .transaction(call, |conn| work(async move { domains::delete(conn, scope, id).await }))
+            .await
+    }
+
+    async fn set_domain_from_tag(&self, scope: &Scope, id: &str, tag: &str) -> Result<Domain> {
+        let scope = &scope.admit(Facet::Memories)?;
+        domain::check_id(id)?;
+        limits::name("tag", tag, limits::LABEL_BYTES)?;
+        let call = reading("filling a domain", scope.tenant);
+        self.link
+            .transaction(call, |conn| {
+                work(async move { domains::set_from_tag(conn, scope, id, tag).await })
+            })
+            .await
+    }
+
+    async fn classify(&self, scope: &Scope, vector: &[f32], limit: u32) -> Result<Vec<Classified>> {
+        let scope = &scope.admit(Facet::Memories)?;
+        domain::check_limit(limit)?;
+        vector::check("vector", vector)?;
+        let call = reading("classifying a vector", scope.tenant);
+        self.link
+            .run(call, |conn| {
+                work(async move { domains::classify(conn, scope, vector, limit).await })
+            })
+            .await
     }
 
     async fn registered_model(&self) -> Result<Option<ModelSignature>> {

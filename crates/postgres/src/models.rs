@@ -55,6 +55,19 @@ pub(crate) async fn active(conn: &mut PgConnection) -> Result<Option<Set>, Fault
     }))
 }
 
+/// Every set that vectors are written to.
+pub(crate) async fn sets(conn: &mut PgConnection) -> Result<Vec<Set>, Fault> {
+    let rows =
+        query!("select id, name, dimension, hash, semantic from mnemon.embedding_sets order by id")
+            .fetch_all(conn)
+            .await?;
+    let set = |id, name, dimension: i32, hash, semantic| Set {
+        id,
+        model: ModelSignature { name, dimension: dimension.unsigned_abs(), hash, semantic },
+    };
+    Ok(rows.into_iter().map(|r| set(r.id, r.name, r.dimension, r.hash, r.semantic)).collect())
+}
+
 /// Registers a model inside the caller's transaction; the same one again changes nothing.
 pub(crate) async fn register(conn: &mut PgConnection, model: &ModelSignature) -> Result<(), Fault> {
     // No row exists yet, so there is none to lock.

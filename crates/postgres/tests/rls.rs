@@ -128,7 +128,7 @@ async fn raw_sql_without_the_setting_raises_and_with_it_sees_one_tenant() {
         }
         // The function of the owner takes the tenant from the setting, not from its argument.
         let candidates = "select count(*) from mnemon.text_candidates('b', null, null, '{}', \
-             '''quokka''', '{}', null, null, null, null, null, 10)";
+             '''quokka''', '{}', null, null, null, null, null, null, null, null, null, null, null, 10)";
         assert!(conn.execute(candidates).await.is_err());
         conn.execute("begin; select set_config('mnemon.tenant', 'none', true)").await.unwrap();
         let found: i64 = sqlx::query_scalar(candidates).fetch_one(&mut conn).await.unwrap();

@@ -96,6 +96,73 @@ create table embedding_sets (
 ) strict;
 create unique index embedding_sets_active on embedding_sets (state) where state = 'active';
 
+-- How well a memory is kept; without a row it is new.
+create table memory_scheduling (
+    memory integer primary key references memories (memory) on delete cascade,
+    tenant text not null,
+    user_id text,
+    stability real not null,
+    difficulty real not null,
+    last_review integer not null,
+    next_review integer not null,
+    reps integer not null,
+    lapses integer not null
+) strict;
+create index memory_scheduling_due on memory_scheduling (tenant, next_review, memory);
+
+-- Append-only, and outlives the memory: no foreign key.
+create table memory_reviews (
+    tenant text not null,
+    id blob not null,
+    user_id text,
+    agent_id text,
+    memory_id blob not null,
+    at integer not null,
+    rating integer not null,
+    prior text,
+    next text not null,
+    primary key (tenant, id)
+) strict, without rowid;
+create index memory_reviews_memory on memory_reviews (tenant, memory_id, at, id);
+
+-- Which memories one recall brought up, by a reader who asked for it to be noted.
+create table memory_accesses (
+    tenant text not null,
+    id blob not null,
+    user_id text,
+    agent_id text,
+    at integer not null,
+    memories text not null,
+    primary key (tenant, id)
+) strict, without rowid;
+
+create table memory_edges (
+    tenant text not null,
+    source blob not null,
+    target blob not null,
+    type text not null,
+    user_id text,
+    weight real not null,
+    created_at integer not null,
+    primary key (tenant, source, target, type),
+    foreign key (tenant, source) references memories (tenant, id) on delete cascade,
+    foreign key (tenant, target) references memories (tenant, id) on delete cascade
+) strict, without rowid;
+create index memory_edges_target on memory_edges (tenant, target);
+
+-- '' in user_id: everybody's.
+create table memory_domains (
+    tenant text not null,
+    user_id text not null,
+    id text not null,
+    label text not null,
+    embedding_set integer,
+    centroid blob,
+    top_terms text not null,
+    created_at integer not null,
+    primary key (tenant, id, user_id)
+) strict, without rowid;
+
 create table event_streams (
     tenant text not null,
     stream text not null,

@@ -30,6 +30,11 @@ impl SetId {
         Self(number)
     }
 
+    /// The number.
+    pub(crate) fn number(self) -> i64 {
+        self.0
+    }
+
     /// A statement over this set's table.
     pub(crate) fn statement(self, template: &str) -> String {
         template.replace("{set}", &self.0.to_string())
@@ -76,6 +81,13 @@ pub(crate) fn register(conn: &Connection, model: &ModelSignature) -> Done<()> {
         .query_row((&model.name, model.dimension, &model.hash, model.semantic), |row| row.get(0))?;
     conn.execute(&SetId(id).statement(sql::MAKE), [])?;
     Ok(())
+}
+
+/// Every set that vectors are written to.
+pub(crate) fn sets(conn: &Connection) -> Done<Vec<SetId>> {
+    let mut statement = conn.prepare_cached(sql::SETS)?;
+    let sets = statement.query_map([], |row| row.get(0).map(SetId))?;
+    Ok(sets.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Drops every set's table, before the tables they refer to.

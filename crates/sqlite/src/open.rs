@@ -204,13 +204,13 @@ impl Opener {
         Ok(conn)
     }
 
-    /// `mnemon_now()`: the store's clock, the only one SQL asks.
+    /// `mnemon_now()`: the store's clock, the only one SQL asks; and what memories compute in SQL.
     fn add_functions(&self, conn: &Connection) -> Done<()> {
         let clock = self.clock.clone();
         conn.create_scalar_function("mnemon_now", 0, FunctionFlags::SQLITE_UTF8, move |_| {
             Ok(clock.now().timestamp_micros())
         })?;
-        Ok(())
+        crate::memories::functions::add(conn)
     }
 
     /// Whose file it is: ours, empty, or refused.

@@ -60,6 +60,7 @@ impl FilterArgs {
             node_types: self.node_type.clone(),
             created_from: self.since,
             created_to: self.until,
+            ..MemoryFilter::default()
         }
     }
 }

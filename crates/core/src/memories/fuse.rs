@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// How the branches become one list.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method")]
@@ -27,6 +29,26 @@ pub enum Fusion {
 impl Default for Fusion {
     fn default() -> Self {
         Self::Blend { text: 0.7 }
+    }
+}
+
+impl Fusion {
+    /// Checks its numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a share of the words outside 0 to 1, or a `k` that is not a number
+    /// from 0 on.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Blend { text } if !(0.0..=1.0).contains(text) => {
+                Err(Error::invalid("fusion.text", "is not between 0 and 1"))
+            }
+            Self::Rrf { k } if !(k.is_finite() && *k >= 0.0) => {
+                Err(Error::invalid("fusion.k", "is not a number from 0 on"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

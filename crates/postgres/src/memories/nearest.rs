@@ -40,6 +40,21 @@ pub(super) async fn store(
     Ok(())
 }
 
+/// Removes a memory's vector from a set.
+pub(super) async fn remove(
+    conn: &mut PgConnection,
+    tenant: &str,
+    set: &Set,
+    id: Uuid,
+) -> Result<(), Fault> {
+    let mut query = QueryBuilder::<Postgres>::new("delete from ");
+    // The table's name is made of a number.
+    query.push(set.table()).push(" where tenant = ").push_bind(tenant.to_owned());
+    query.push(" and memory_id = ").push_bind(id);
+    query.build().execute(conn).await?;
+    Ok(())
+}
+
 /// The memories nearest to a vector, best first, each with its cosine similarity; ties by id,
 /// newest first.
 pub(super) async fn find(

@@ -5,6 +5,7 @@
 use mnemon_core::memories::{Memory, MemoryFilter, Namespace};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Cursor, Error, MemoryId, Page, Paged};
+use serde_json::Value;
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use uuid::Uuid;
@@ -207,20 +208,72 @@ pub(super) fn push_visible(query: &mut QueryBuilder<Postgres>, scope: &Admitted<
     }
 }
 
-/// The caller's filter over `m`.
-pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &MemoryFilter) {
-    if let Some(namespace) = &filter.namespace
-        && !namespace.as_str().is_empty()
-    {
+/// The predicate over `m` for what the scope may change: its own, and unowned ones.
+pub(super) fn push_owned(query: &mut QueryBuilder<Postgres>, scope: &Admitted<'_>) {
+    query.push("m.tenant = ").push_bind(scope.tenant.to_owned());
+    query.push(" and (m.expires_at is null or m.expires_at > (select mnemon.now()))");
+    if let Some(agent) = scope.agent {
+        query.push(" and m.agent_id = ").push_bind(agent.to_owned());
+    }
+    if let Some(user) = scope.user {
+        query.push(" and (m.user_id is null or m.user_id = ").push_bind(user.to_owned()).push(")");
+    }
+}
+
+/// A namespace and those below it; everything is below the root.
+pub(super) fn push_namespace(query: &mut QueryBuilder<Postgres>, namespace: &Namespace) {
+    if !namespace.as_str().is_empty() {
         query.push(" and (m.namespace = ").push_bind(namespace.as_str().to_owned());
         query.push(" or starts_with(m.namespace, ");
         query.push_bind(format!("{namespace}/")).push("))");
     }
+}
+
+/// The caller's filter over `m`.
+pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &MemoryFilter) {
+    if let Some(namespace) = &filter.namespace {
+        push_namespace(query, namespace);
+    }
+    if !filter.domains.is_empty() {
+        query.push(" and m.domains && ").push_bind(filter.domains.clone());
+    }
+    if let Some(tests) = metadata(filter) {
+        query.push(" and mnemon.metadata_passes(m.metadata, ").push_bind(tests).push(")");
+    }
+    push_times(query, filter);
     if !filter.tags.is_empty() {
         query.push(" and m.tags && ").push_bind(filter.tags.clone());
     }
     if !filter.node_types.is_empty() {
         query.push(" and m.node_type = any (").push_bind(filter.node_types.clone()).push(")");
+    }
+}
+
+/// The tests of the metadata as SQL takes them.
+pub(super) fn metadata(filter: &MemoryFilter) -> Option<Value> {
+    let tests = &filter.metadata;
+    (!tests.is_empty()).then(|| serde_json::to_value(tests).expect("plain data is JSON"))
+}
+
+fn push_times(query: &mut QueryBuilder<Postgres>, filter: &MemoryFilter) {
+    if let Some(from) = filter.valid_from {
+        query.push(" and (m.valid_until is null or m.valid_until > ").push_bind(from).push(")");
+    }
+    if let Some(to) = filter.valid_to {
+        query.push(" and (m.valid_from is null or m.valid_from < ").push_bind(to).push(")");
+    }
+    if let Some(at) = filter.as_of {
+        query.push(" and m.created_at <= ").push_bind(at);
+        query.push(" and (m.valid_from is null or m.valid_from <= ").push_bind(at);
+        query.push(") and (m.valid_until is null or m.valid_until > ").push_bind(at).push(")");
+    }
+    if let Some(least) = filter.min_retrievability {
+        query.push(
+            " and coalesce((select mnemon.retrievability(s.stability, s.last_review, coalesce(",
+        );
+        query.push_bind(filter.as_of).push(", (select mnemon.now()))) ");
+        query.push("from mnemon.memory_scheduling s where s.tenant = m.tenant ");
+        query.push("and s.memory_id = m.id), 1) >= ").push_bind(least);
     }
     if let Some(from) = filter.created_from {
         query.push(" and m.created_at >= ").push_bind(from);

@@ -3,18 +3,18 @@
 
 use std::collections::HashMap;
 
-use mnemon_core::Error;
-use mnemon_core::limits;
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, Fusion, fuse};
+use mnemon_core::memories::graph::{Walk, join};
 use mnemon_core::memories::text::{Plan, Question, plan};
-use mnemon_core::memories::{Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall};
+use mnemon_core::memories::{Edge, Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall};
 use mnemon_core::scope::Admitted;
+use mnemon_core::{Error, MemoryId, limits};
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
 use uuid::Uuid;
 
-use super::{nearest, read, terms};
+use super::{graph, nearest, read, scheduling, terms};
 use crate::error::Fault;
 use crate::models::{self, Set};
 
@@ -51,9 +51,42 @@ pub(super) async fn recall(
     if winners.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<Uuid> = winners.iter().map(|fused| fused.key).collect();
+    let winners = spread(conn, scope, asked, winners).await?;
+    let ids: Vec<Uuid> = winners.iter().map(|(fused, _)| fused.key.0).collect();
     let rows = read::load(conn, scope, &ids).await?;
-    Ok(hits(winners, rows))
+    let fading = scheduling::retrievability(conn, scope.tenant, &ids, asked.filter.as_of).await?;
+    Ok(hits(winners, rows, &fading))
+}
+
+/// A winner, and the edge that activation came by.
+type Winner = (Fused<MemoryId>, Option<Edge>);
+
+/// Lets activation spread from what was found, when that is asked; what it reaches must be seen
+/// and let through.
+async fn spread(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    asked: &Recall,
+    found: Vec<Fused<Uuid>>,
+) -> Result<Vec<Winner>, Fault> {
+    let found: Vec<Fused<MemoryId>> = found
+        .into_iter()
+        .map(|hit| Fused {
+            key: MemoryId(hit.key),
+            score: hit.score,
+            text: hit.text,
+            vector: hit.vector,
+        })
+        .collect();
+    let Some(depth) = asked.spread else {
+        return Ok(found.into_iter().map(|fused| (fused, None)).collect());
+    };
+    let walk = Walk::spreading(&found);
+    let mut reached = graph::walk(conn, scope, walk, depth).await?.finish();
+    let ids: Vec<MemoryId> = reached.iter().map(|(id, _)| *id).collect();
+    let admitted = graph::admitted(conn, scope, &asked.filter, &ids).await?;
+    reached.retain(|(id, _)| admitted.contains(id));
+    Ok(join(found, reached, asked.limit as usize))
 }
 
 /// The set to search, once the question's vector is known to be one of its model's.
@@ -65,11 +98,11 @@ fn check_vector(asked: &Recall, set: Option<Set>) -> Result<Option<Set>, Error> 
 }
 
 /// The winners in their order with their evidence. One removed meanwhile is left out.
-fn hits(winners: Vec<Fused<Uuid>>, rows: Vec<Memory>) -> Vec<Hit> {
-    let mut rows: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.id.0, row)).collect();
+fn hits(winners: Vec<Winner>, rows: Vec<Memory>, fading: &HashMap<Uuid, f64>) -> Vec<Hit> {
+    let mut rows: HashMap<MemoryId, Memory> = rows.into_iter().map(|row| (row.id, row)).collect();
     winners
         .into_iter()
-        .filter_map(|fused| {
+        .filter_map(|(fused, via_edge)| {
             Some(Hit {
                 memory: rows.remove(&fused.key)?,
                 score: fused.score,
@@ -77,6 +110,8 @@ fn hits(winners: Vec<Fused<Uuid>>, rows: Vec<Memory>) -> Vec<Hit> {
                 text_score: fused.text.map(|(_, score)| score),
                 vector_rank: fused.vector.map(|(rank, _)| rank),
                 similarity: fused.vector.map(|(_, similarity)| similarity),
+                retrievability: fading.get(&fused.key.0).copied(),
+                via_edge,
             })
         })
         .collect()
@@ -168,11 +203,13 @@ async fn candidates(
     let given = |list: &'_ Vec<String>| (!list.is_empty()).then(|| list.clone());
     let tags = given(&filter.tags);
     let node_types = given(&filter.node_types);
+    let domains = given(&filter.domains);
     let found = query_as!(
         Found,
         r#"
         select id as "id!", words as "words!", terms as "terms!"
-        from mnemon.text_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        from mnemon.text_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                                    $15, $16, $17, $18)
         "#,
         scope.tenant,
         scope.user,
@@ -185,6 +222,12 @@ async fn candidates(
         node_types.as_deref(),
         filter.created_from,
         filter.created_to,
+        domains.as_deref(),
+        read::metadata(filter),
+        filter.valid_from,
+        filter.valid_to,
+        filter.as_of,
+        filter.min_retrievability,
         i32::try_from(limits::TEXT_CANDIDATES).unwrap_or(i32::MAX),
     )
     .fetch_all(conn)

@@ -124,6 +124,15 @@ pub(super) async fn remove_expired(
         .filter(|found| !ways.iter().any(|w| w.draft == found.draft && w.way <= Way::Request))
         .map(|found| found.id)
         .collect();
+    remove_over(conn, scope.tenant, &ids).await
+}
+
+/// Removes those of some memories whose time is over; their words leave the counts with them.
+pub(super) async fn remove_over(
+    conn: &mut PgConnection,
+    tenant: &str,
+    ids: &[Uuid],
+) -> Result<(), Fault> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -138,8 +147,8 @@ pub(super) async fn remove_expired(
         select tenant, user_id, array_remove(tsvector_to_array(terms), '@' || tenant), -1, -words
         from gone
         "#,
-        scope.tenant,
-        &ids,
+        tenant,
+        ids,
     )
     .execute(conn)
     .await?;

@@ -50,7 +50,7 @@ pub(crate) fn draft(
 }
 
 /// PostgreSQL's calendar begins in 4714 BC; chrono's much earlier, and ends sooner.
-fn check_times(memory: &NewMemory) -> Result<(), Error> {
+pub(super) fn check_times(memory: &NewMemory) -> Result<(), Error> {
     for (field, time) in [
         ("valid_from", memory.valid_from),
         ("valid_until", memory.valid_until),

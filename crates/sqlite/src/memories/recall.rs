@@ -6,8 +6,9 @@ use std::collections::{BinaryHeap, HashMap};
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, fuse};
+use mnemon_core::memories::graph::{self, Walk};
 use mnemon_core::memories::text::{Phrase, Plan, Question, plan};
-use mnemon_core::memories::{Fusion, Hit, Recall};
+use mnemon_core::memories::{Edge, Fusion, Hit, Recall};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, MemoryId, limits};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows, Statement, params};
@@ -37,7 +38,13 @@ pub(crate) mod sql {
             "select m.id, e.vector from embeddings_{set} e join memories m on m.memory = e.memory \
              where ", visible!(), " and ", filtered!()
         );
-        WINNER = concat!("select ", columns!(), " from memories m where m.tenant = ?1 and m.id = ?2");
+        /// A hit's row, and how likely it is recalled at a time; null for a new one.
+        WINNER = concat!(
+            "select ", columns!(), ", (select mnemon_retrievability(s.stability, \
+             ?3 - s.last_review) from memory_scheduling s where s.memory = m.memory) \
+             from memories m where m.tenant = ?1 and m.id = ?2"
+        );
+        ROW = concat!("select ", columns!(), " from memories m where m.memory = ?1");
     }
 }
 
@@ -45,7 +52,8 @@ type Branch = Vec<(MemoryId, f64)>;
 
 /// Answers a checked question.
 pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall) -> Done<Vec<Hit>> {
-    let seen = Seen::by(scope, now(conn)?);
+    let now = now(conn)?;
+    let seen = Seen::by(scope, now);
     let filtered = Filtered::by(&question.filter);
     let mut values = seen.values();
     values.extend(filtered.values());
@@ -61,15 +69,41 @@ pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall)
             fusion = Fusion::TextFirst;
         }
     }
-    fuse(fusion, &text, &vector, question.limit as usize)
-        .into_iter()
-        .map(|fused| hit(conn, scope.tenant, &fused))
-        .collect()
+    let limit = question.limit as usize;
+    let fused = fuse(fusion, &text, &vector, limit);
+    let winners = match question.spread {
+        Some(depth) => spread(conn, &seen, &filtered, fused, depth, limit)?,
+        None => fused.into_iter().map(|fused| (fused, None)).collect(),
+    };
+    let at = question.filter.as_of.map_or(now, |at| at.timestamp_micros());
+    winners.into_iter().map(|(fused, via)| hit(conn, scope.tenant, &fused, via, at)).collect()
 }
 
-fn hit(conn: &Connection, tenant: &str, fused: &Fused<MemoryId>) -> Done<Hit> {
+/// Lets activation spread from what was found; what it reaches must be seen and let through.
+fn spread(
+    conn: &Connection,
+    seen: &Seen<'_>,
+    filtered: &Filtered<'_>,
+    fused: Vec<Fused<MemoryId>>,
+    depth: u32,
+    limit: usize,
+) -> Done<Vec<(Fused<MemoryId>, Option<Edge>)>> {
+    let mut reached = super::graph::walk(conn, seen, Walk::spreading(&fused), depth)?.finish();
+    let ids: Vec<MemoryId> = reached.iter().map(|(id, _)| *id).collect();
+    let admitted = super::graph::admitted(conn, seen, filtered, &ids)?;
+    reached.retain(|(id, _)| admitted.contains(id));
+    Ok(graph::join(fused, reached, limit))
+}
+
+fn hit(
+    conn: &Connection,
+    tenant: &str,
+    fused: &Fused<MemoryId>,
+    via_edge: Option<Edge>,
+    at: i64,
+) -> Done<Hit> {
     let mut statement = conn.prepare_cached(sql::WINNER)?;
-    let mut found = statement.query(params![tenant, fused.key.0.as_bytes()])?;
+    let mut found = statement.query(params![tenant, fused.key.0.as_bytes(), at])?;
     let row = found.next()?.ok_or_else(|| {
         Error::corrupt(format!("memory {}", fused.key), "it was found and is not there")
     })?;
@@ -80,6 +114,8 @@ fn hit(conn: &Connection, tenant: &str, fused: &Fused<MemoryId>) -> Done<Hit> {
         text_score: fused.text.map(|(_, score)| score),
         vector_rank: fused.vector.map(|(rank, _)| rank),
         similarity: fused.vector.map(|(_, similarity)| similarity),
+        retrievability: row.get(23)?,
+        via_edge,
     })
 }
 

@@ -12,6 +12,20 @@ pub(super) fn pack(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
+/// The vector that [`pack`] wrote.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<f32>> {
+    let (chunks, rest) = bytes.as_chunks::<WIDTH>();
+    if !rest.is_empty() {
+        return Err(Error::corrupt("a stored vector", format!("it is {} bytes", bytes.len())));
+    }
+    Ok(chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+}
+
+/// Cosine similarity of two packed vectors.
+pub(super) fn cosine(a: &[u8], b: &[u8]) -> Result<f64> {
+    Probe::of(&unpack(a)?).similarity(b)
+}
+
 /// A question's vector, ready to be compared with many.
 pub(super) struct Probe<'a> {
     vector: &'a [f32],

@@ -61,9 +61,9 @@ pub(crate) mod sql {
 /// A memory with what is computed from it alone, before any lock is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
-    memory: NewMemory,
-    hash: [u8; 32],
-    document: Document,
+    pub(super) memory: NewMemory,
+    pub(super) hash: [u8; 32],
+    pub(super) document: Document,
 }
 
 impl Prepared {
@@ -112,7 +112,7 @@ pub(crate) fn remember_all(
     memories.iter().map(|prepared| remember(conn, scope, prepared, set.as_ref(), now)).collect()
 }
 
-fn check_vector(set: Option<&Set>, prepared: &Prepared) -> Result<(), Error> {
+pub(super) fn check_vector(set: Option<&Set>, prepared: &Prepared) -> Result<(), Error> {
     match (&prepared.memory.embedding, set) {
         (None, _) => Ok(()),
         (Some(vector), Some(set)) => set.model.check_vector("embedding", vector),
@@ -158,9 +158,9 @@ fn remember(
 }
 
 /// A row that stands where another is to be written.
-struct There {
-    memory: i64,
-    id: Uuid,
+pub(super) struct There {
+    pub(super) memory: i64,
+    pub(super) id: Uuid,
     hash: [u8; 32],
     expires_at: Option<i64>,
 }
@@ -180,14 +180,18 @@ impl There {
     }
 }
 
-fn there(conn: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Done<Option<There>> {
+pub(super) fn there(
+    conn: &Connection,
+    query: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Done<Option<There>> {
     let mut statement = conn.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     rows.next()?.map(There::read).transpose()
 }
 
 /// Keeps a row whose time is not over; one whose time is goes, as it would block the new one.
-fn alive(conn: &Connection, found: Option<There>, now: i64) -> Done<Option<There>> {
+pub(super) fn alive(conn: &Connection, found: Option<There>, now: i64) -> Done<Option<There>> {
     match found {
         Some(found) if found.expires_at.is_some_and(|at| at <= now) => {
             remove(conn, found.memory)?;
@@ -206,11 +210,7 @@ fn insert(
 ) -> Done<Remembered> {
     let (memory, document) = (&prepared.memory, &prepared.document);
     let id = Uuid::now_v7();
-    let mut terms = Vec::with_capacity(document.lexemes.len());
-    let mut add_term = conn.prepare_cached(sql::ADD_TERM)?;
-    for lexeme in document.lexemes.keys() {
-        terms.push(add_term.query_row(params![scope.tenant, lexeme], |row| row.get(0))?);
-    }
+    let terms = terms(conn, scope.tenant, document)?;
     conn.prepare_cached(sql::INSERT)?.execute(params![
         id.as_bytes(),
         scope.tenant,
@@ -242,11 +242,7 @@ fn insert(
         words::pack_terms(terms.clone()),
     ])?;
     let row = conn.last_insert_rowid();
-    let mut add_posting = conn.prepare_cached(sql::ADD_POSTING)?;
-    for (term, occurrences) in terms.iter().zip(document.lexemes.values()) {
-        add_posting.execute(params![term, row, document.words, words::pack(occurrences)])?;
-    }
-    conn.prepare_cached(sql::ADD_DOCUMENT)?.execute(params![scope.tenant, document.words])?;
+    index(conn, scope.tenant, row, document, &terms)?;
     if let (Some(vector), Some(set)) = (&memory.embedding, set) {
         conn.prepare_cached(&set.id.statement(sql::ADD_VECTOR))?.execute(params![
             row,
@@ -255,6 +251,32 @@ fn insert(
         ])?;
     }
     Ok(Remembered { id: MemoryId(id), created: true })
+}
+
+/// The numbers of a document's lexemes, each counted once more.
+pub(super) fn terms(conn: &Connection, tenant: &str, document: &Document) -> Done<Vec<i64>> {
+    let mut add_term = conn.prepare_cached(sql::ADD_TERM)?;
+    let mut terms = Vec::with_capacity(document.lexemes.len());
+    for lexeme in document.lexemes.keys() {
+        terms.push(add_term.query_row(params![tenant, lexeme], |row| row.get(0))?);
+    }
+    Ok(terms)
+}
+
+/// Makes a row findable by its words.
+pub(super) fn index(
+    conn: &Connection,
+    tenant: &str,
+    row: i64,
+    document: &Document,
+    terms: &[i64],
+) -> Done<()> {
+    let mut add_posting = conn.prepare_cached(sql::ADD_POSTING)?;
+    for (term, occurrences) in terms.iter().zip(document.lexemes.values()) {
+        add_posting.execute(params![term, row, document.words, words::pack(occurrences)])?;
+    }
+    conn.prepare_cached(sql::ADD_DOCUMENT)?.execute(params![tenant, document.words])?;
+    Ok(())
 }
 
 /// Deletes what the scope owns, and unowned ones; what others share with it is not found.
@@ -274,6 +296,13 @@ pub(crate) fn delete(conn: &Connection, scope: &Admitted<'_>, id: MemoryId) -> D
 
 /// Removes a row with its postings, counts and vectors.
 pub(crate) fn remove(conn: &Connection, memory: i64) -> Done<()> {
+    unindex(conn, memory)?;
+    conn.prepare_cached(sql::REMOVE)?.execute([memory])?;
+    Ok(())
+}
+
+/// Takes a row's words out of the postings and the counts.
+pub(super) fn unindex(conn: &Connection, memory: i64) -> Done<()> {
     let (tenant, length, terms): (String, i64, Vec<u8>) = conn
         .prepare_cached(sql::WORDS_OF)?
         .query_row([memory], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -286,6 +315,5 @@ pub(crate) fn remove(conn: &Connection, memory: i64) -> Done<()> {
         }
     }
     conn.prepare_cached(sql::REMOVE_DOCUMENT)?.execute(params![tenant, length])?;
-    conn.prepare_cached(sql::REMOVE)?.execute([memory])?;
     Ok(())
 }
