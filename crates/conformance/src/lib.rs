@@ -134,6 +134,58 @@ pub fn cases() -> Vec<Case> {
             a_range_includes_its_start_and_not_its_end,
             filters_apply_before_limits,
             a_filter_over_its_limits_is_refused,
+            metadata_is_compared_by_its_types,
+            any_of_the_domains_is_enough,
+            validity_is_a_range_that_may_be_open,
+            a_test_that_means_nothing_is_refused,
+        }
+        "memories" => memories::updating {
+            only_what_is_given_changes,
+            updated_at_moves_with_the_content_only,
+            words_and_counts_follow_the_content,
+            the_vector_follows_the_content,
+            a_change_is_checked_as_a_new_memory_is,
+            what_others_share_is_not_ours_to_change,
+            equal_content_of_another_memory_is_refused,
+            sixteen_changes_of_one_memory_leave_one_text,
+        }
+        "memories" => memories::counting {
+            namespaces_are_listed_with_their_counts,
+            statistics_are_what_the_scope_sees,
+            a_sweep_removes_what_is_over_and_the_scope_s,
+            either_search_is_its_branch_of_recall,
+        }
+        "memories" => memories::decay {
+            a_review_leads_to_the_state_core_computes,
+            the_event_outlives_the_memory,
+            the_same_review_again_is_one,
+            reviews_at_once_all_count,
+            a_review_has_its_place_in_time,
+            a_state_is_set_as_given_and_within_limits,
+            what_others_share_is_not_ours_to_review,
+            due_memories_come_in_pages_longest_due_first,
+            retrievability_in_sql_is_core_s_on_a_grid,
+            what_faded_is_left_out_before_the_limit,
+            reading_strengthens_nothing_unless_asked,
+        }
+        "memories" => memories::graph {
+            a_chain_of_five_is_walked_hop_by_hop,
+            a_clique_costs_its_nodes,
+            the_best_path_counts,
+            one_edge_per_kind_takes_the_new_weight,
+            edges_come_in_pages,
+            an_edge_to_itself_or_to_nothing_is_refused,
+            visibility_holds_on_both_ends,
+            activation_spreads_and_names_its_edge,
+            what_activation_reaches_is_seen_and_let_through,
+        }
+        "memories" => memories::domains {
+            a_domain_is_kept_replaced_and_deleted,
+            domains_are_their_owners_and_everybodys,
+            a_domain_counts_what_the_scope_sees_in_it,
+            a_vector_is_classified_by_cosine,
+            a_tag_becomes_a_domain,
+            a_domain_over_its_limits_is_refused,
         }
         "memories" => memories::words {
             scores_are_those_core_computes,

@@ -2,8 +2,12 @@
 
 pub(crate) mod batches;
 pub(crate) mod concurrency;
+pub(crate) mod counting;
+pub(crate) mod decay;
+pub(crate) mod domains;
 pub(crate) mod filters;
 pub(crate) mod fusion;
+pub(crate) mod graph;
 pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod pages;
@@ -11,6 +15,7 @@ pub(crate) mod random;
 pub(crate) mod reading;
 pub(crate) mod registry;
 pub(crate) mod time;
+pub(crate) mod updating;
 pub(crate) mod vectors;
 pub(crate) mod words;
 pub(crate) mod writing;

@@ -135,6 +135,14 @@ impl Model {
         self.rows.retain(|row| row.id != id);
     }
 
+    /// Takes in what a change did.
+    pub(crate) fn change(&mut self, id: MemoryId, change: impl FnOnce(&mut NewMemory)) {
+        let row = self.rows.iter_mut().find(|row| row.id == id).expect("only kept ones change");
+        change(&mut row.memory);
+        let memory = &row.memory;
+        row.document = analyze(&memory.content, &memory.node_type, &memory.tags);
+    }
+
     /// Whether a scope sees this id.
     pub(crate) fn shows(&self, reader: &Scope, id: MemoryId) -> bool {
         self.seen(reader, &MemoryFilter::default()).any(|row| row.id == id)

@@ -82,6 +82,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 mod guides {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
+    #[doc = include_str!("../../../docs/memories.md")]
+    mod memories {}
     #[doc = include_str!("../../../docs/steps.md")]
     mod steps {}
 }

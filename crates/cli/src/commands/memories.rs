@@ -1,7 +1,12 @@
-//! `mnemon memories get|list|count|delete`
+//! `mnemon memories …`: everything about memories but remembering and recalling.
+
+mod change;
+mod decay;
+mod domains;
+pub(super) mod graph;
 
 use clap::{Args, Subcommand};
-use mnemon::{MemoryId, Mnemon, Namespace, Scope};
+use mnemon::{MemoryId, MemoryStats, Mnemon, Namespace, Scope};
 use serde_json::json;
 
 use super::page::{self, PageArgs};
@@ -18,6 +23,31 @@ pub(crate) enum Memories {
     List(List),
     /// How many there are
     Count,
+    /// Change one: what is given replaces, the rest stays
+    Update(change::Update),
+    /// Note how well one was recalled; its next review follows
+    Review(decay::ReviewArgs),
+    /// The reviews of one, latest first
+    Reviews(decay::Reviews),
+    /// What is due to be reviewed, longest due first
+    Due(decay::DueArgs),
+    /// Connect one with another
+    Link(graph::Link),
+    /// Take a connection away
+    Unlink(graph::Unlink),
+    /// The connections of one
+    Edges(graph::Edges),
+    /// What is near one, along its connections
+    Neighbors(graph::Neighbors),
+    /// Named regions of what is remembered
+    #[command(subcommand)]
+    Domains(domains::Domains),
+    /// The namespaces there are, with their counts
+    Namespaces(Namespaces),
+    /// Counts of everything
+    Stats,
+    /// Remove what has expired, now
+    Sweep,
     /// Delete one memory, by id or by key, with its text, vector and words
     Delete(Which),
 }
@@ -44,6 +74,15 @@ pub(crate) struct List {
     filter: FilterArgs,
 }
 
+#[derive(Args)]
+pub(crate) struct Namespaces {
+    /// This one and those below it
+    #[arg(default_value = "", value_parser = namespace)]
+    root: Namespace,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
 impl Memories {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
         let db = context.open().await?;
@@ -64,6 +103,27 @@ impl Memories {
                 let count = db.memories().count(scope).await?;
                 output.result(&json!({ "count": count }), || count.to_string())?;
             }
+            Self::Update(update) => update.run(db, scope, output).await?,
+            Self::Review(review) => review.run(db, scope, output).await?,
+            Self::Reviews(reviews) => reviews.run(db, scope, output).await?,
+            Self::Due(due) => due.run(db, scope, output).await?,
+            Self::Link(link) => link.run(db, scope, output).await?,
+            Self::Unlink(unlink) => unlink.run(db, scope, output).await?,
+            Self::Edges(edges) => edges.run(db, scope, output).await?,
+            Self::Neighbors(neighbors) => neighbors.run(db, scope, output).await?,
+            Self::Domains(domains) => domains.run(db, scope, output).await?,
+            Self::Namespaces(namespaces) => namespaces.run(db, scope, output).await?,
+            Self::Stats => {
+                let stats = db.memories().stats(scope).await?;
+                output.result(&stats, || counts(&stats))?;
+            }
+            Self::Sweep => {
+                let swept = db.memories().sweep(scope).await?;
+                output.result(&swept, || {
+                    let more = if swept.more { "; there is more" } else { "" };
+                    format!("removed {} expired, {} orphans{more}", swept.expired, swept.orphans)
+                })?;
+            }
             Self::Delete(which) => {
                 let id = which.id(db, scope).await?;
                 db.memories().delete(scope, id).await?;
@@ -71,6 +131,29 @@ impl Memories {
             }
         }
         Ok(())
+    }
+}
+
+fn counts(stats: &MemoryStats) -> String {
+    let model = stats.model.as_ref().map_or("none", |model| model.name.as_str());
+    [
+        format!("memories      {}", stats.memories),
+        format!("with vectors  {}", stats.with_vectors),
+        format!("reviewed      {}", stats.scheduled),
+        format!("due           {}", stats.due),
+        format!("edges         {}", stats.edges),
+        format!("domains       {}", stats.domains),
+        format!("model         {model}"),
+    ]
+    .join("\n")
+}
+
+impl Namespaces {
+    async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
+        let found = db.memories().list_namespaces(scope, &self.root, &self.page.page()).await?;
+        Ok(page::print(output, &found, &["namespace", "memories"], |found| {
+            [found.namespace.to_string(), found.memories.to_string()]
+        })?)
     }
 }
 

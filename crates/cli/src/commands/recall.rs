@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 use mnemon::core::events::KEYWORDS_ONLY_TOLD;
-use mnemon::{Hit, MemoryFilter, Mnemon, Namespace, Recall, Scope};
-use serde_json::json;
+use mnemon::{Comparison, Hit, MemoryFilter, MetadataTest, Mnemon, Namespace, Recall, Scope};
+use serde_json::{Value, json};
 
 use super::{Done, show};
 use crate::context::Context;
@@ -25,6 +25,12 @@ pub(crate) struct RecallArgs {
     /// The least similarity of a hit that only its vector found, -1 to 1
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true)]
     min_similarity: Option<f32>,
+    /// Let activation spread from the hits along connections, this many hops, 1 to 3
+    #[arg(long, value_name = "HOPS")]
+    spread: Option<u32>,
+    /// Note one access event with the hits; reading alone strengthens nothing
+    #[arg(long)]
+    reinforce: bool,
 }
 
 /// Which memories are considered.
@@ -45,6 +51,37 @@ pub(crate) struct FilterArgs {
     /// Created before
     #[arg(long, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
+    /// Any of these domains; may be given several times
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Vec<String>,
+    /// A test of the metadata: priority>9, status=open, lang!="de"; all must hold
+    #[arg(long = "where", value_name = "TEST", value_parser = test)]
+    tests: Vec<MetadataTest>,
+    /// As things stood then: written by then and true then
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<DateTime<Utc>>,
+    /// The least retrievability, 0 to 1; what was never reviewed counts as 1
+    #[arg(long, value_name = "SHARE")]
+    min_retrievability: Option<f64>,
+}
+
+/// Parses `key>value`; a value that is no JSON is a text.
+fn test(text: &str) -> Result<MetadataTest, String> {
+    const SIGNS: [(&str, Comparison); 6] = [
+        (">=", Comparison::Gte),
+        ("<=", Comparison::Lte),
+        ("!=", Comparison::Ne),
+        (">", Comparison::Gt),
+        ("<", Comparison::Lt),
+        ("=", Comparison::Eq),
+    ];
+    let at = text.find(['>', '<', '!', '=']).ok_or("has none of = != > >= < <=")?;
+    let (key, rest) = text.split_at(at);
+    let (sign, comparison) =
+        SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)).ok_or("has ! without =")?;
+    let value = &rest[sign.len()..];
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    Ok(MetadataTest::new(key.trim(), *comparison, value))
 }
 
 /// Parses a namespace; the name of the field is clap's to say.
@@ -60,6 +97,10 @@ impl FilterArgs {
             node_types: self.node_type.clone(),
             created_from: self.since,
             created_to: self.until,
+            domains: self.domain.clone(),
+            metadata: self.tests.clone(),
+            as_of: self.as_of,
+            min_retrievability: self.min_retrievability,
             ..MemoryFilter::default()
         }
     }
@@ -75,6 +116,8 @@ impl RecallArgs {
             limit: self.limit,
             filter: self.filter.filter(),
             min_similarity: self.min_similarity,
+            spread: self.spread,
+            reinforce: self.reinforce,
             ..Recall::text(text)
         };
         let db = context.open().await?;
@@ -125,6 +168,13 @@ fn evidence(hit: &Hit) -> String {
     }
     if let (Some(rank), Some(similarity)) = (hit.vector_rank, hit.similarity) {
         lines.push(format!("vector #{rank}, similarity {similarity:.2}"));
+    }
+    if let Some(retrievability) = hit.retrievability {
+        lines.push(format!("retrievability {retrievability:.2}"));
+    }
+    if let Some(edge) = &hit.via_edge {
+        let from = if edge.source == hit.memory.id { edge.target } else { edge.source };
+        lines.push(format!("edge {} {:.2} from {from}", edge.edge_type, edge.weight));
     }
     lines.join("\n")
 }

@@ -1,6 +1,7 @@
 //! Filters apply before limits, and take their text literally.
 
-use mnemon_core::memories::{MemoryFilter, Namespace, NewMemory, Recall};
+use mnemon_core::memories::{Comparison, MemoryFilter, MetadataTest, Namespace, NewMemory, Recall};
+use serde_json::{Value, json};
 
 use crate::check::{at, contents, everything, refused};
 use crate::ctx::{Ctx, ada};
@@ -164,5 +165,136 @@ pub(crate) async fn a_filter_over_its_limits_is_refused(ctx: &Ctx) {
         refused(ctx.memories().list(&ada(), &filter, &page).await, field);
         let question = Recall { filter, ..Recall::text("x") };
         refused(ctx.memories().recall(&ada(), &question).await, field);
+    }
+}
+
+pub(crate) async fn metadata_is_compared_by_its_types(ctx: &Ctx) {
+    use Comparison::{Eq, Gt, Gte, In, Lt, Lte, Ne};
+    const BIG: i64 = 9_007_199_254_740_993;
+    let values = [
+        json!(9),
+        json!(10),
+        json!(10.5),
+        json!(-1),
+        json!(BIG),
+        json!("10"),
+        json!("9"),
+        json!("ä"),
+        json!("z"),
+        json!("it's \"quoted\" \\ {}"),
+        json!(true),
+        json!(false),
+        json!(null),
+        json!([10]),
+        json!({ "n": 10 }),
+    ];
+    let mut rows: Vec<(String, Value)> = Vec::new();
+    for (n, value) in values.iter().enumerate() {
+        let metadata = json!({ "v": value, "other": n });
+        keep(ctx, NewMemory { metadata: metadata.clone(), ..NewMemory::new(format!("note {n}")) })
+            .await;
+        rows.push((format!("note {n}"), metadata));
+    }
+    keep(ctx, NewMemory::new("note bare")).await;
+    rows.push(("note bare".into(), json!({})));
+
+    let plain = values.iter().filter(|value| !value.is_array() && !value.is_object());
+    let mut tests = Vec::new();
+    for value in plain.clone() {
+        for comparison in [Eq, Ne, Gt, Gte, Lt, Lte] {
+            let ordered = value.is_number() || value.is_string();
+            if ordered || matches!(comparison, Eq | Ne) {
+                tests.push(MetadataTest::new("v", comparison, value.clone()));
+            }
+        }
+    }
+    tests.push(MetadataTest::new("v", Eq, 10.0));
+    tests.push(MetadataTest::new("v", Gt, 9.5));
+    tests.push(MetadataTest::new("v", In, plain.cloned().collect::<Vec<_>>()));
+    tests.push(MetadataTest::new("v", In, json!([10, "ä", null])));
+    tests.push(MetadataTest::new("v", In, json!([])));
+    tests.push(MetadataTest::new("nowhere", Ne, 1));
+
+    for test in tests {
+        let mut expected: Vec<String> = rows
+            .iter()
+            .filter(|(_, metadata)| test.passes(metadata))
+            .map(|(text, _)| text.clone())
+            .collect();
+        expected.sort();
+        let filter = MemoryFilter { metadata: vec![test.clone()], ..MemoryFilter::default() };
+        assert_eq!(found(ctx, filter).await, expected, "{test:?}");
+    }
+    let both = vec![MetadataTest::new("v", Gt, 9), MetadataTest::new("other", Lt, 2)];
+    let filter = MemoryFilter { metadata: both, ..MemoryFilter::default() };
+    assert_eq!(found(ctx, filter).await, ["note 1"], "10 > 9, and all tests hold");
+}
+
+pub(crate) async fn any_of_the_domains_is_enough(ctx: &Ctx) {
+    for (text, domains) in [("note a", vec!["x", "y"]), ("note b", vec!["z"]), ("note c", vec![])] {
+        let domains = domains.into_iter().map(str::to_owned).collect();
+        keep(ctx, NewMemory { domains, ..NewMemory::new(text) }).await;
+    }
+    let filter = |domains: &[&str]| MemoryFilter {
+        domains: domains.iter().map(ToString::to_string).collect(),
+        ..MemoryFilter::default()
+    };
+
+    assert_eq!(found(ctx, filter(&["y", "z"])).await, ["note a", "note b"]);
+    assert_eq!(found(ctx, filter(&["x"])).await, ["note a"]);
+    assert_eq!(found(ctx, filter(&["X"])).await, [""; 0]);
+}
+
+pub(crate) async fn validity_is_a_range_that_may_be_open(ctx: &Ctx) {
+    for (text, from, until) in [
+        ("note always", None, None),
+        ("note may", Some(at(2024, 5, 1, 0)), Some(at(2024, 6, 1, 0))),
+        ("note from june", Some(at(2024, 6, 1, 0)), None),
+        ("note until may", None, Some(at(2024, 5, 1, 0))),
+    ] {
+        let memory = NewMemory {
+            valid_from: from,
+            valid_until: until,
+            created_at: Some(at(2024, 1, 1, 0)),
+            ..NewMemory::new(text)
+        };
+        keep(ctx, memory).await;
+    }
+    let range = |valid_from, valid_to| MemoryFilter { valid_from, valid_to, ..Default::default() };
+    let as_of = |at| MemoryFilter { as_of: Some(at), ..MemoryFilter::default() };
+    let (may, june) = (at(2024, 5, 1, 0), at(2024, 6, 1, 0));
+
+    assert_eq!(found(ctx, range(Some(may), Some(june))).await, ["note always", "note may"]);
+    assert_eq!(
+        found(ctx, range(Some(may), None)).await,
+        ["note always", "note from june", "note may"]
+    );
+    assert_eq!(found(ctx, range(None, Some(may))).await, ["note always", "note until may"]);
+    assert_eq!(found(ctx, as_of(may)).await, ["note always", "note may"], "a start is included");
+    assert_eq!(found(ctx, as_of(june)).await, ["note always", "note from june"], "an end is not");
+    assert_eq!(found(ctx, as_of(at(2023, 5, 1, 0))).await, [""; 0], "nothing was written then");
+    let reversed = range(Some(june), Some(may));
+    let page = mnemon_core::Page::default();
+    refused(ctx.memories().list(&ada(), &reversed, &page).await, "filter.valid_to");
+}
+
+pub(crate) async fn a_test_that_means_nothing_is_refused(ctx: &Ctx) {
+    let test = |key: &str, comparison, value| MetadataTest::new(key, comparison, value);
+    let many: Vec<Value> = (0..65).map(Value::from).collect();
+    for tests in [
+        vec![test("", Comparison::Eq, json!(1))],
+        vec![test("a\0", Comparison::Eq, json!(1))],
+        vec![test("a", Comparison::Eq, json!("\0"))],
+        vec![test("a", Comparison::Eq, json!([1]))],
+        vec![test("a", Comparison::Gt, json!(true))],
+        vec![test("a", Comparison::Lt, json!(null))],
+        vec![test("a", Comparison::In, json!(1))],
+        vec![test("a", Comparison::In, json!([[1]]))],
+        vec![test("a", Comparison::In, json!(many))],
+        vec![test("a", Comparison::Eq, json!(1)); 17],
+    ] {
+        let filter = MemoryFilter { metadata: tests, ..MemoryFilter::default() };
+        let page = mnemon_core::Page::default();
+        refused(ctx.memories().list(&ada(), &filter, &page).await, "filter.metadata");
     }
 }

@@ -62,6 +62,7 @@ pub struct MemoryPatch {
 }
 
 /// `null` is a value here; only a field that is not there is absent.
+#[expect(clippy::option_option, reason = "absent, emptied, given: three things")]
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {

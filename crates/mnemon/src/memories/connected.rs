@@ -1,9 +1,7 @@
 //! How memories are connected: edges and domains.
 
 use mnemon_core::memories::{Classified, Domain, Edge, Neighbor, NewDomain, NewEdge};
-#[cfg(doc)]
-use mnemon_core::{Error, limits};
-use mnemon_core::{MemoryId, Page, Paged, Result, Scope};
+use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
 
 use super::Memories;
 
@@ -139,5 +137,25 @@ impl Memories<'_> {
         self.inner.ready()?;
         let outcome = self.inner.store.memories().classify(scope, vector, limit).await;
         self.inner.watched(scope, outcome).await
+    }
+
+    /// The domains nearest to a text, by the model that is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memories::classify`]; [`Error::Setup`] when no model is set; an embedder's own.
+    pub async fn classify_text(
+        self,
+        scope: &Scope,
+        text: &str,
+        limit: u32,
+    ) -> Result<Vec<Classified>> {
+        self.inner.ready()?;
+        limits::name("text", text, limits::RECALL_TEXT_BYTES)?;
+        let embedder = self.inner.embedder.as_ref().ok_or_else(|| {
+            Error::setup("no model is set", "set one (`[embedder] model`, or `--model`)")
+        })?;
+        let vector = super::vectors(embedder.as_ref(), &[text]).await?.pop().unwrap_or_default();
+        self.classify(scope, &vector, limit).await
     }
 }
