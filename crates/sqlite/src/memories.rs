@@ -123,10 +123,10 @@ impl Memories for SqliteStore {
         self.alive()?;
         scope.admit(Facet::Memories)?;
         question.check()?;
-        let (asker, asked) = (scope.clone(), question.clone());
+        let (reader, asked) = (scope.clone(), question.clone());
         let hits = self
             .read("recalling memories", move |conn| {
-                recall::recall(conn, &asker.admit(Facet::Memories)?, &asked)
+                recall::recall(conn, &reader.admit(Facet::Memories)?, &asked)
             })
             .await?;
         if question.reinforce && !hits.is_empty() {
