@@ -2,12 +2,12 @@
 
 use chrono::TimeDelta;
 use mnemon_core::memories::{
-    MemoryStats, Namespace, NewDomain, NewEdge, NewMemory, Rating, Recall, Review, Swept,
-    Visibility,
+    MemoryFilter, MemoryStats, Namespace, NewDomain, NewEdge, NewMemory, Rating, Recall, Review,
+    Swept, Visibility,
 };
 use mnemon_core::{Page, Scope};
 
-use crate::check::{ids, keep, keep_at, model, refused};
+use crate::check::{everything, ids, keep, keep_at, model, refused};
 use crate::ctx::{Ctx, acme, ada, bob};
 
 fn at(path: &str) -> Namespace {
@@ -112,7 +112,7 @@ pub(crate) async fn a_sweep_removes_what_is_over_and_the_scope_s(ctx: &Ctx) {
     assert_eq!(rest.expired, 1, "bob's; another tenant's stays");
     let mut world = crate::memories::World::new(ctx);
     for scope in [ada(), bob(), acme()] {
-        let found = crate::check::everything(ctx.memories(), &scope, &Default::default(), 10).await;
+        let found = everything(ctx.memories(), &scope, &MemoryFilter::default(), 10).await;
         for memory in found.into_iter().filter(|memory| memory.user == scope.user) {
             world.model.keep(memory.id, &scope, NewMemory::new(memory.content));
         }

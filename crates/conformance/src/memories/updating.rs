@@ -61,12 +61,13 @@ pub(crate) async fn updated_at_moves_with_the_content_only(ctx: &Ctx) {
 pub(crate) async fn words_and_counts_follow_the_content(ctx: &Ctx) {
     let mut world = World::new(ctx);
     let ids = world.keep_texts(&ada(), &["red panda", "red fox", "blue whale", "a fox"]).await;
-    let tags = Some(vec!["panda".to_owned()]);
+    let tags = vec!["panda".to_owned()];
 
     change(ctx, ids[0], MemoryPatch::content("green whale of the deep")).await;
     world.model.change(ids[0], |memory| memory.content = "green whale of the deep".into());
-    change(ctx, ids[1], MemoryPatch { tags: tags.clone(), ..MemoryPatch::default() }).await;
-    world.model.change(ids[1], |memory| memory.tags = tags.unwrap_or_default());
+    let patch = MemoryPatch { tags: Some(tags.clone()), ..MemoryPatch::default() };
+    change(ctx, ids[1], patch).await;
+    world.model.change(ids[1], |memory| memory.tags = tags);
     let node_type = Some("animal".to_owned());
     change(ctx, ids[2], MemoryPatch { node_type, ..MemoryPatch::default() }).await;
     world.model.change(ids[2], |memory| memory.node_type = "animal".into());
