@@ -96,7 +96,7 @@ pub(crate) enum Command {
     /// Read what was said in a session
     #[command(subcommand)]
     Turns(turns::Turns),
-    /// Read a thread's state and its history
+    /// Look at threads: their state, their history, what may go
     #[command(subcommand)]
     Threads(threads::Threads),
     /// Read what happened

@@ -1,6 +1,13 @@
 //! Cases for checkpoints: versions without gaps, channels that are inherited, one winner of two
 //! with the same expectation.
 
+pub(crate) mod lists;
+pub(crate) mod random;
+pub(crate) mod removal;
+pub(crate) mod storage;
+pub(crate) mod tree;
+pub(crate) mod writes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +29,12 @@ fn text(text: &str) -> ChannelValue {
 
 async fn put(ctx: &Ctx, put: Put) -> Placed {
     ctx.checkpoints().put(&acme(), put, None).await.expect("a checkpoint is put")
+}
+
+/// The versions a thread has, newest first.
+async fn versions_of(ctx: &Ctx, thread: &Thread) -> Vec<i64> {
+    let found = ctx.checkpoints().history(&acme(), thread, &Page::first(500)).await;
+    found.expect("a page").items.into_iter().map(|info| info.version).collect()
 }
 
 pub(crate) async fn a_thread_grows_by_versions_and_inherits_channels(ctx: &Ctx) {

@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+mod checkpoints;
 mod facets;
 mod memories;
 

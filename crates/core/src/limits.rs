@@ -176,6 +176,22 @@ pub const CHECKPOINT_ID_BYTES: usize = 256;
 pub const CHANNELS_MAX: usize = 1_000;
 /// The largest change of one checkpoint, in bytes.
 pub const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;
+/// The longest JSON value of a channel that is kept readable by SQL where asked, in bytes.
+pub const READABLE_BYTES: usize = 8 * 1024;
+/// The longest path of a task, in bytes.
+pub const TASK_PATH_BYTES: usize = 1024;
+/// Conditions on metadata one list may carry.
+pub const CONDITIONS_MAX: usize = 32;
+/// Checkpoints one list looks at in one call at the most.
+pub const CHECKPOINTS_SCANNED: u32 = 10_000;
+/// Threads or runs one removal may name.
+pub const THREADS_BATCH: usize = 500;
+/// The last activity of a thread moves at the most this often, so that saves stay cheap.
+pub const ACTIVE_EVERY: Duration = Duration::from_mins(1);
+/// The shortest time a thread may be kept without activity.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest: ten years.
+pub const TTL_MAX: Duration = Duration::from_hours(24 * 3_650);
 
 /// The longest side of a turn, in bytes.
 pub const TURN_MESSAGE_BYTES: usize = 1024 * 1024;

@@ -29,11 +29,13 @@ pub enum Task {
     ExpiredTurns,
     /// Has summaries written of the sessions that have them due.
     Summaries,
+    /// Removes threads that were without activity for as long as they are kept, in batches.
+    ExpiredThreads,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
@@ -41,6 +43,7 @@ impl Task {
         Self::DeadLetters,
         Self::ExpiredTurns,
         Self::Summaries,
+        Self::ExpiredThreads,
     ];
 
     /// The task's name: `text-counts`.
@@ -53,6 +56,7 @@ impl Task {
             Self::DeadLetters => "dead-letters",
             Self::ExpiredTurns => "expired-turns",
             Self::Summaries => "summaries",
+            Self::ExpiredThreads => "expired-threads",
         }
     }
 
@@ -60,7 +64,7 @@ impl Task {
     pub const fn interval(self) -> Duration {
         match self {
             Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
-            Self::ExpiredMemories | Self::ExpiredTurns => Duration::from_mins(1),
+            Self::ExpiredMemories | Self::ExpiredTurns | Self::ExpiredThreads => Duration::from_mins(1),
             Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
         }
     }
@@ -70,6 +74,7 @@ impl Task {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::ExpiredMemories | Self::ExpiredTurns => 500,
+            Self::ExpiredThreads => 20,
             Self::EventPartitions | Self::DeadLetters | Self::Summaries => 1,
         }
     }

@@ -86,6 +86,19 @@ impl Builder {
         self.with(|config| config.embedder.model = model.into())
     }
 
+    /// The most connections of a server's pool open at once.
+    #[must_use]
+    pub fn max_connections(self, connections: u32) -> Self {
+        self.with(|config| config.pool.max_connections = connections)
+    }
+
+    /// The namespace of states that are saved as one value, as another system's table name.
+    #[must_use]
+    #[doc(alias = "table_name")]
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        self.with(|config| config.checkpoints.namespace = namespace.into())
+    }
+
     /// An embedder of one's own, instead of a model by name.
     #[must_use]
     pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {

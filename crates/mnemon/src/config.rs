@@ -37,6 +37,8 @@ pub struct Config {
     pub migrate: MigrateConfig,
     /// What turns text into vectors.
     pub embedder: EmbedderConfig,
+    /// Versioned thread state.
+    pub checkpoints: CheckpointsConfig,
     /// Work that nobody waits for.
     pub upkeep: UpkeepConfig,
     /// The file this was read from, if one was.
@@ -109,6 +111,13 @@ impl Default for EmbedderConfig {
     fn default() -> Self {
         Self { model: "lexical".to_owned(), api_key: None, timeout: limits::MODEL_TIMEOUT }
     }
+}
+
+/// `[checkpoints]`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointsConfig {
+    /// The namespace of states that are saved as one value.
+    pub namespace: String,
 }
 
 /// `[upkeep]`

@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) rejections: Rejections,
     pub(crate) tails: Arc<Tails>,
     pub(crate) gatherer: Arc<Gatherer>,
+    /// Of states that are saved as one value.
+    pub(crate) namespace: String,
     place: String,
     notices: Vec<String>,
     background: Background,
@@ -121,6 +123,7 @@ impl Mnemon {
                 postgres: opened.postgres,
                 embedder,
                 rejections: Rejections::default(),
+                namespace: config.checkpoints.namespace.clone(),
                 place,
                 notices,
                 background,

@@ -86,4 +86,6 @@ mod guides {
     mod memories {}
     #[doc = include_str!("../../../docs/steps.md")]
     mod steps {}
+    #[doc = include_str!("../../../docs/checkpoints.md")]
+    mod checkpoints {}
 }

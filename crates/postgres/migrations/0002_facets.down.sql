@@ -10,6 +10,7 @@ drop table mnemon.claim_bounds;
 drop table mnemon.claims;
 drop table mnemon.claim_agents;
 drop table mnemon.checkpoint_chunks;
+drop table mnemon.checkpoint_writes;
 drop table mnemon.checkpoints;
 drop table mnemon.threads;
 drop table mnemon.turn_backlog;

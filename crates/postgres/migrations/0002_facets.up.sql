@@ -197,14 +197,20 @@ create index turn_backlog_upkeep on mnemon.turn_backlog (due_at);
 
 create table mnemon.threads (
     tenant     text        not null,
-    thread_id  text        not null,
-    namespace  text        not null,
+    -- Names are compared as bytes, as the library and the embedded store compare them.
+    thread_id  text        collate "C" not null,
+    namespace  text        collate "C" not null,
     user_id    text,
     agent_id   text,
     session_id text,
-    head_id    text        not null,
+    head_id    text        collate "C" not null,
     version    bigint      not null,
+    generation bigint      not null default 0,
+    fence_key  text,
+    fence      bigint,
+    ttl        double precision,
     active_at  timestamptz not null,
+    expires_at timestamptz,
     created_at timestamptz not null,
     primary key (tenant, thread_id, namespace)
 ) with (fillfactor = 70);
@@ -216,18 +222,24 @@ comment on column mnemon.threads.user_id is 'The owner; null: visible to every u
 comment on column mnemon.threads.agent_id is 'The agent that started it.';
 comment on column mnemon.threads.session_id is 'The session it was started in.';
 comment on column mnemon.threads.head_id is 'The newest checkpoint.';
-comment on column mnemon.threads.version is 'Its version; 0: none yet.';
+comment on column mnemon.threads.version is 'The greatest version it gave out.';
+comment on column mnemon.threads.generation is 'Grows whenever something of it is removed.';
+comment on column mnemon.threads.fence_key is 'The lock whose guard its writers must carry; null: none.';
+comment on column mnemon.threads.fence is 'The fence its head was written under.';
+comment on column mnemon.threads.ttl is 'Seconds it is kept without activity; null: for good.';
 comment on column mnemon.threads.active_at is 'The last activity; moves at most once a minute.';
+comment on column mnemon.threads.expires_at is 'When it is removed; moves with active_at, and lies a minute beyond the ttl for that.';
 comment on column mnemon.threads.created_at is 'When it was started.';
+create index threads_active on mnemon.threads (tenant, active_at desc, thread_id, namespace);
+create index threads_expired_upkeep on mnemon.threads (expires_at) where expires_at is not null;
 
 create table mnemon.checkpoints (
     tenant     text        not null,
-    thread_id  text        not null,
-    namespace  text        not null,
+    thread_id  text        collate "C" not null,
+    namespace  text        collate "C" not null,
     version    bigint      not null,
-    -- Compared as bytes, as the library compares.
     id         text        collate "C" not null,
-    parent_id  text,
+    parent_id  text        collate "C",
     superstep  bigint,
     user_id    text,
     agent_id   text,
@@ -235,17 +247,18 @@ create table mnemon.checkpoints (
     run_id     text,
     created_at timestamptz not null,
     metadata   jsonb       not null,
-    manifest   jsonb       not null,
+    -- Hashes do not compress.
+    manifest   jsonb       storage external not null,
     primary key (tenant, thread_id, namespace, version),
     constraint checkpoints_id unique (tenant, thread_id, namespace, id)
 );
-comment on table  mnemon.checkpoints is 'Versions of threads.';
+comment on table  mnemon.checkpoints is 'Versions of threads: each names the one it builds on.';
 comment on column mnemon.checkpoints.tenant is 'Whose.';
 comment on column mnemon.checkpoints.thread_id is 'The thread.';
 comment on column mnemon.checkpoints.namespace is 'The part of the thread.';
-comment on column mnemon.checkpoints.version is 'From 1, without gaps in its thread.';
+comment on column mnemon.checkpoints.version is 'From 1, without gaps in its thread but for what was removed.';
 comment on column mnemon.checkpoints.id is 'Its id; larger is newer.';
-comment on column mnemon.checkpoints.parent_id is 'What it builds on.';
+comment on column mnemon.checkpoints.parent_id is 'What it builds on; it may have been removed.';
 comment on column mnemon.checkpoints.superstep is 'LangGraph''s super-step number.';
 comment on column mnemon.checkpoints.user_id is 'The thread''s owner.';
 comment on column mnemon.checkpoints.agent_id is 'The agent that put it.';
@@ -253,12 +266,46 @@ comment on column mnemon.checkpoints.session_id is 'The session it was put in.';
 comment on column mnemon.checkpoints.run_id is 'The run that put it.';
 comment on column mnemon.checkpoints.created_at is 'When.';
 comment on column mnemon.checkpoints.metadata is 'The caller''s JSON object.';
-comment on column mnemon.checkpoints.manifest is 'Channel to version, type tag, hash and size of its value.';
+comment on column mnemon.checkpoints.manifest is 'Channel to version and value: type tag, hash and size of a stored one, or readable JSON.';
+create index checkpoints_run on mnemon.checkpoints (tenant, run_id) where run_id is not null;
+
+create table mnemon.checkpoint_writes (
+    tenant        text        not null,
+    thread_id     text        collate "C" not null,
+    namespace     text        collate "C" not null,
+    checkpoint_id text        collate "C" not null,
+    task_id       text        not null,
+    idx           integer     not null,
+    task_path     text        not null,
+    channel       text        not null,
+    type_tag      text        not null,
+    hash          bytea       not null check (octet_length(hash) = 32),
+    size          bigint      not null,
+    user_id       text,
+    run_id        text,
+    written_at    timestamptz not null,
+    primary key (tenant, thread_id, namespace, checkpoint_id, task_id, idx)
+);
+comment on table  mnemon.checkpoint_writes is 'Pending writes: what tasks did on top of a checkpoint.';
+comment on column mnemon.checkpoint_writes.tenant is 'Whose.';
+comment on column mnemon.checkpoint_writes.thread_id is 'The thread.';
+comment on column mnemon.checkpoint_writes.namespace is 'The part of the thread.';
+comment on column mnemon.checkpoint_writes.checkpoint_id is 'The checkpoint they build on.';
+comment on column mnemon.checkpoint_writes.task_id is 'The task.';
+comment on column mnemon.checkpoint_writes.idx is 'The place among the task''s writes; below zero: special, the last one stays.';
+comment on column mnemon.checkpoint_writes.task_path is 'The task''s place among the tasks.';
+comment on column mnemon.checkpoint_writes.channel is 'The channel it is for.';
+comment on column mnemon.checkpoint_writes.type_tag is 'What the bytes are.';
+comment on column mnemon.checkpoint_writes.hash is 'The key of its value among the thread''s chunks.';
+comment on column mnemon.checkpoint_writes.size is 'How many bytes the value has.';
+comment on column mnemon.checkpoint_writes.user_id is 'The thread''s owner.';
+comment on column mnemon.checkpoint_writes.run_id is 'The run that wrote it.';
+comment on column mnemon.checkpoint_writes.written_at is 'When.';
 
 create table mnemon.checkpoint_chunks (
     tenant    text     not null,
-    thread_id text     not null,
-    namespace text     not null,
+    thread_id text     collate "C" not null,
+    namespace text     collate "C" not null,
     hash      bytea    not null check (octet_length(hash) = 32),
     user_id   text,
     codec     smallint not null,
@@ -266,14 +313,14 @@ create table mnemon.checkpoint_chunks (
     bytes     bytea    storage external not null,
     primary key (tenant, thread_id, namespace, hash)
 );
-comment on table  mnemon.checkpoint_chunks is 'Channel values by hash, once per thread.';
+comment on table  mnemon.checkpoint_chunks is 'Values and parts of values by hash, once per thread.';
 comment on column mnemon.checkpoint_chunks.tenant is 'Whose.';
 comment on column mnemon.checkpoint_chunks.thread_id is 'The thread.';
 comment on column mnemon.checkpoint_chunks.namespace is 'The part of the thread.';
-comment on column mnemon.checkpoint_chunks.hash is 'blake3 of the value.';
+comment on column mnemon.checkpoint_chunks.hash is 'blake3 of the content.';
 comment on column mnemon.checkpoint_chunks.user_id is 'The thread''s owner.';
-comment on column mnemon.checkpoint_chunks.codec is '0: as it is; 1: zstd.';
-comment on column mnemon.checkpoint_chunks.bytes is 'The value, encoded.';
+comment on column mnemon.checkpoint_chunks.codec is '0: the content as it is; 1: zstd; 2: the hashes of a value''s parts.';
+comment on column mnemon.checkpoint_chunks.bytes is 'The content, encoded.';
 
 -- ---------------------------------------------------------------- claims
 

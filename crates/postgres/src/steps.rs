@@ -7,6 +7,9 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use mnemon_core::checkpoints::Put;
+use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::locks::Guard;
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
@@ -140,7 +143,7 @@ struct Prepared {
 enum Ready {
     /// As it stands in the step.
     AsGiven,
-    Checkpoint(Box<checkpoints::Prepared>),
+    Checkpoint(Box<Packed<Put>>),
     Events(Box<events::Prepared>),
     Turn(Box<turns::append::Prepared>),
 }
@@ -182,9 +185,7 @@ impl Prepared {
                     places.push(at);
                     continue;
                 }
-                Write::Checkpoint(put) => {
-                    Ready::Checkpoint(Box::new(checkpoints::Prepared::of((**put).clone())?))
-                }
+                Write::Checkpoint(put) => Ready::Checkpoint(Box::new(Packed::of((**put).clone()))),
                 Write::Events(append) => {
                     Ready::Events(Box::new(events::Prepared::of(append.clone())))
                 }
@@ -219,7 +220,7 @@ async fn commit(
     locks::guard(conn, admitted, &step.guards).await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
     for (at, ready) in &prepared.writes {
-        let done = apply(conn, scope, &step.writes[*at], ready).await;
+        let done = apply(conn, scope, &step.writes[*at], ready, &step.guards).await;
         outcomes[*at] = Some(done.map_err(|fault| named(*at, fault))?);
     }
     if !prepared.memories.is_empty() {
@@ -279,11 +280,12 @@ async fn apply(
     scope: &Scope,
     write: &Write,
     ready: &Ready,
+    guards: &[Guard],
 ) -> Result<Outcome, Fault> {
     let scope = &scope.admit(write.facet())?;
     Ok(match (write, ready) {
         (_, Ready::Checkpoint(put)) => {
-            Outcome::Checkpoint(checkpoints::put(conn, scope, put).await?)
+            Outcome::Checkpoint(checkpoints::put(conn, scope, put, guards).await?)
         }
         (_, Ready::Events(append)) => Outcome::Events(events::append(conn, scope, append).await?),
         (Write::Assert(claim), _) => Outcome::Assert(claims::assert(conn, scope, claim).await?),

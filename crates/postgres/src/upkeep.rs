@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::events::epoch;
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
-use crate::{dead_letters, partitions, rls, steps, turns};
+use crate::{checkpoints, dead_letters, partitions, rls, steps, turns};
 
 #[async_trait]
 impl Upkeep for PostgresStore {
@@ -116,6 +116,7 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
         // The summaries themselves are written outside: this is a sign of life.
         Task::Summaries => Ok(Batch::default()),
+        Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
     }
 }
@@ -279,6 +280,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
     .await?;
     let partitions = partitions::missing(conn).await?.len() as u64;
     let dead_letters = dead_letters::dead_rows(conn).await?;
+    let threads = if sees_all { checkpoints::expired(conn).await? } else { 0 };
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -290,6 +292,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::DeadLetters.name() => dead_letters,
                 name if name == Task::ExpiredTurns.name() => row.turns.unsigned_abs(),
                 name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
+                name if name == Task::ExpiredThreads.name() => threads,
                 _ => 0,
             };
             TaskStatus {

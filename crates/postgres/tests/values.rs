@@ -38,6 +38,35 @@ async fn a_corrupt_row_is_named_by_every_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_byte_of_a_channel_is_corrupt_and_named() {
+    use mnemon_core::checkpoints::{ChannelValue, Checkpoints, Put, Thread};
+    for server in common::servers() {
+        let fx = common::fixture(&server).await;
+        let (store, scope, thread) = (&fx.store, Scope::local(), Thread::new("t"));
+        let bytes: Vec<u8> = (0..100_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let value = ChannelValue { type_tag: "bytes".into(), bytes };
+        let put = Put::new(thread.clone()).channel("big", value.clone());
+        store.put(&scope, put, None).await.unwrap();
+        let loaded = Checkpoints::get(store, &scope, &thread, None).await.unwrap();
+        assert!(loaded.channels["big"] == value);
+        let mut conn = common::connect(fx.db.url()).await;
+
+        for damage in [
+            "update mnemon.checkpoint_chunks set bytes = set_byte(bytes, 9, 255 - get_byte(bytes, 9))
+             where hash = (select hash from mnemon.checkpoint_chunks where codec = 1 order by hash limit 1)",
+            "update mnemon.checkpoint_chunks set bytes = substring(bytes from 33) where codec = 2",
+            "update mnemon.checkpoint_chunks set codec = 9 where codec = 1",
+            "delete from mnemon.checkpoint_chunks",
+        ] {
+            conn.execute(damage).await.unwrap();
+            let error = Checkpoints::get(store, &scope, &thread, None).await.unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with("channel big of thread t is corrupt"), "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_time_outside_the_calendar_is_refused_by_name() {
     for server in common::servers() {
         let fx = common::fixture(&server).await;

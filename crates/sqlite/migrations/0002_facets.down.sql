@@ -9,6 +9,7 @@ drop table claim_bounds;
 drop table claims;
 drop table claim_agents;
 drop table checkpoint_chunks;
+drop table checkpoint_writes;
 drop table checkpoints;
 drop table threads;
 drop table turn_backlog;

@@ -107,6 +107,7 @@ create table turn_backlog (
 ) strict, without rowid;
 create index turn_backlog_upkeep on turn_backlog (due_at);
 
+-- The head of a thread; `generation` grows whenever something of it is removed.
 create table threads (
     tenant text not null,
     thread_id text not null,
@@ -116,10 +117,20 @@ create table threads (
     session_id text,
     head_id text not null,
     version integer not null,
+    generation integer not null,
+    -- The lock whose guard its writers must carry, and the fence its head was written under.
+    fence_key text,
+    fence integer,
+    -- Microseconds it is kept without activity.
+    ttl integer,
     active_at integer not null,
+    -- Moves with active_at, and lies a minute beyond the ttl for that.
+    expires_at integer,
     created_at integer not null,
     primary key (tenant, thread_id, namespace)
 ) strict, without rowid;
+create index threads_active on threads (tenant, active_at desc, thread_id, namespace);
+create index threads_expired_upkeep on threads (expires_at) where expires_at is not null;
 
 create table checkpoints (
     tenant text not null,
@@ -135,11 +146,31 @@ create table checkpoints (
     run_id text,
     created_at integer not null,
     metadata text not null,
-    -- Channel to version, type tag, hash and size: core's Manifest.
+    -- Channel to version and value: core's Manifest.
     manifest text not null,
     primary key (tenant, thread_id, namespace, version)
 ) strict;
 create unique index checkpoints_id on checkpoints (tenant, thread_id, namespace, id);
+create index checkpoints_run on checkpoints (tenant, run_id) where run_id is not null;
+
+-- Pending writes: what tasks did on top of a checkpoint. The value is among the chunks.
+create table checkpoint_writes (
+    tenant text not null,
+    thread_id text not null,
+    namespace text not null,
+    checkpoint_id text not null,
+    task_id text not null,
+    idx integer not null,
+    task_path text not null,
+    channel text not null,
+    type_tag text not null,
+    hash blob not null,
+    size integer not null,
+    user_id text,
+    run_id text,
+    written_at integer not null,
+    primary key (tenant, thread_id, namespace, checkpoint_id, task_id, idx)
+) strict, without rowid;
 
 create table checkpoint_chunks (
     tenant text not null,
@@ -148,7 +179,7 @@ create table checkpoint_chunks (
     hash blob not null,
     -- Of the thread: whose it is.
     user_id text,
-    -- 0: as it is; 1: zstd.
+    -- 0: the content as it is; 1: zstd; 2: the hashes of a value's parts.
     codec integer not null,
     bytes blob not null,
     primary key (tenant, thread_id, namespace, hash)

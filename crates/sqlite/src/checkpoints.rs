@@ -1,57 +1,26 @@
-//! Checkpoints in SQLite: a head per thread, manifests that inherit, values by hash.
+//! Checkpoints in SQLite: a head per thread, manifests that inherit, values by their content.
 
-pub(crate) mod values;
+pub(crate) mod copy;
+pub(crate) mod put;
+pub(crate) mod read;
+pub(crate) mod remove;
+pub(crate) mod writes;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
-use mnemon_core::checkpoints::manifest::Manifest;
+use mnemon_core::checkpoints::pack::{Carrier, Packed};
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointId, CheckpointInfo, Checkpoints, Head, Placed, Put, Thread, place,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, Placed, Policy,
+    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
 };
 use mnemon_core::locks::Guard;
-use mnemon_core::scope::Admitted;
-use mnemon_core::{Cursor, Error, Facet, Page, Paged, Result, Scope, limits};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::json;
-use uuid::Uuid;
+use mnemon_core::{Error, Facet, Page, Paged, Result, Scope};
 
-use crate::error::Done;
-use crate::open::now;
+use crate::locks;
 use crate::store::SqliteStore;
-use crate::{locks, row};
 
-pub(crate) use values::Prepared;
-
-pub(crate) mod sql {
-    crate::sql::statements! {
-        HEAD = "select head_id, version, user_id, active_at from threads \
-            where tenant = ?1 and thread_id = ?2 and namespace = ?3";
-        MANIFEST = "select manifest from checkpoints \
-            where tenant = ?1 and thread_id = ?2 and namespace = ?3 and id = ?4";
-        INSERT = "insert into checkpoints (tenant, thread_id, namespace, version, id, parent_id, \
-            superstep, user_id, agent_id, session_id, run_id, created_at, metadata, manifest) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-        START = "insert into threads (tenant, thread_id, namespace, user_id, agent_id, session_id, \
-            head_id, version, active_at, created_at) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
-        MOVE = "update threads set head_id = ?4, version = ?5, active_at = ?6 \
-            where tenant = ?1 and thread_id = ?2 and namespace = ?3";
-        /// The newest, or the one named. Another user's thread is not found.
-        GET = "select c.id, c.parent_id, c.version, c.superstep, c.metadata, c.created_at, \
-            c.run_id, c.manifest from threads t join checkpoints c \
-            on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace \
-            and c.id = coalesce(?4, t.head_id) \
-            where t.tenant = ?1 and t.thread_id = ?2 and t.namespace = ?3 \
-            and (?5 is null or t.user_id is null or t.user_id = ?5)";
-        HISTORY = "select c.id, c.parent_id, c.version, c.superstep, c.metadata, c.created_at \
-            from threads t join checkpoints c \
-            on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace \
-            where t.tenant = ?1 and t.thread_id = ?2 and t.namespace = ?3 \
-            and (?4 is null or t.user_id is null or t.user_id = ?4) \
-            and c.version < ?5 order by c.version desc limit ?6";
-    }
-}
-
-const CURSOR: &str = "checkpoints";
+pub(crate) use put::put;
 
 #[async_trait]
 impl Checkpoints for SqliteStore {
@@ -60,12 +29,32 @@ impl Checkpoints for SqliteStore {
         scope.admit(Facet::Checkpoints)?;
         put.check()?;
         locks::check_guard(guard)?;
-        let prepared = self.prepare_put(put).await?;
+        let packed = self.pack(put).await?;
         let (scope, guard) = (scope.clone(), guard.cloned());
         self.write("putting a checkpoint", move |conn| {
             let scope = scope.admit(Facet::Checkpoints)?;
             locks::guard(conn, &scope, guard.as_ref())?;
-            self::put(conn, &scope, &prepared)
+            self::put(conn, &scope, &packed, guard.as_slice())
+        })
+        .await
+    }
+
+    async fn put_writes(
+        &self,
+        scope: &Scope,
+        writes: PutWrites,
+        guard: Option<&Guard>,
+    ) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        writes.check()?;
+        locks::check_guard(guard)?;
+        let packed = self.pack(writes).await?;
+        let (scope, guard) = (scope.clone(), guard.cloned());
+        self.write("putting pending writes", move |conn| {
+            let scope = scope.admit(Facet::Checkpoints)?;
+            locks::guard(conn, &scope, guard.as_ref())?;
+            writes::put(conn, &scope, &packed, guard.as_slice())
         })
         .await
     }
@@ -80,13 +69,22 @@ impl Checkpoints for SqliteStore {
         scope.admit(Facet::Checkpoints)?;
         thread.check()?;
         if let Some(id) = id {
-            limits::name("id", &id.0, limits::CHECKPOINT_ID_BYTES)?;
+            id.check("id")?;
         }
-        let (scope, thread, id) = (scope.clone(), thread.clone(), id.cloned());
-        self.read("reading a checkpoint", move |conn| {
-            get(conn, &scope.admit(Facet::Checkpoints)?, &thread, id.as_ref())
-        })
-        .await
+        let which = id.cloned().map_or(read::Which::Newest, read::Which::Id);
+        self.get_which(scope, thread, which).await
+    }
+
+    async fn get_version(
+        &self,
+        scope: &Scope,
+        thread: &Thread,
+        version: i64,
+    ) -> Result<Checkpoint> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        thread.check()?;
+        self.get_which(scope, thread, read::Which::Version(version)).await
     }
 
     async fn history(
@@ -96,196 +94,171 @@ impl Checkpoints for SqliteStore {
         page: &Page,
     ) -> Result<Paged<CheckpointInfo>> {
         self.alive()?;
+        thread.check()?;
+        let filter = CheckpointFilter {
+            namespace: Some(thread.namespace.clone()),
+            ..CheckpointFilter::of(&thread.thread_id)
+        };
+        self.list(scope, &filter, page).await
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        filter: &CheckpointFilter,
+        page: &Page,
+    ) -> Result<Paged<CheckpointInfo>> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        filter.check()?;
+        page.check()?;
+        let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
+        self.read("listing checkpoints", move |conn| {
+            read::list(conn, &scope.admit(Facet::Checkpoints)?, &filter, &page)
+        })
+        .await
+    }
+
+    async fn list_threads(
+        &self,
+        scope: &Scope,
+        filter: &ThreadFilter,
+        page: &Page,
+    ) -> Result<Paged<ThreadInfo>> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        filter.check()?;
+        page.check()?;
+        let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
+        self.read("listing threads", move |conn| {
+            read::threads(conn, &scope.admit(Facet::Checkpoints)?, &filter, &page)
+        })
+        .await
+    }
+
+    async fn set_ttl(&self, scope: &Scope, thread: &Thread, ttl: Option<Duration>) -> Result<()> {
+        self.alive()?;
         scope.admit(Facet::Checkpoints)?;
         thread.check()?;
-        page.check()?;
-        let below = match &page.cursor {
-            Some(cursor) => row::number_of(cursor, CURSOR)?,
-            None => i64::MAX,
-        };
-        let (scope, thread, limit) = (scope.clone(), thread.clone(), page.limit);
-        self.read("reading a thread's history", move |conn| {
-            history(conn, &scope.admit(Facet::Checkpoints)?, &thread, below, limit)
+        thread::check_ttl(ttl)?;
+        let (scope, thread) = (scope.clone(), thread.clone());
+        self.write("setting a thread's time", move |conn| {
+            put::set_ttl(conn, &scope.admit(Facet::Checkpoints)?, &thread, ttl)
+        })
+        .await
+    }
+
+    async fn unfence(&self, scope: &Scope, thread: &Thread) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        thread.check()?;
+        let (scope, thread) = (scope.clone(), thread.clone());
+        self.write("unfencing a thread", move |conn| {
+            put::unfence(conn, &scope.admit(Facet::Checkpoints)?, &thread)
+        })
+        .await
+    }
+
+    async fn copy_thread(&self, scope: &Scope, from: &str, to: &str) -> Result<u64> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        thread::check_id(from)?;
+        thread::check_id(to)?;
+        let (scope, from, to) = (scope.clone(), from.to_owned(), to.to_owned());
+        self.write("copying a thread", move |conn| {
+            copy::copy(conn, &scope.admit(Facet::Checkpoints)?, &from, &to)
+        })
+        .await
+    }
+
+    async fn delete_thread(
+        &self,
+        scope: &Scope,
+        thread_id: &str,
+        namespace: Option<&str>,
+    ) -> Result<u64> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        Thread::new(thread_id).namespace(namespace.unwrap_or_default()).check()?;
+        let what = remove::What::of(&Policy::Delete);
+        let namespace = namespace.map(str::to_owned);
+        let gone = self.remove(scope, vec![thread_id.to_owned()], namespace, what, false).await?;
+        match gone.threads {
+            0 => Err(Error::not_found("thread", thread_id)),
+            _ => Ok(gone.checkpoints),
+        }
+    }
+
+    async fn prune(
+        &self,
+        scope: &Scope,
+        thread_ids: &[String],
+        policy: &Policy,
+        dry_run: bool,
+    ) -> Result<Pruned> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        policy.check(thread_ids)?;
+        let what = remove::What::of(policy);
+        self.remove(scope, thread_ids.to_vec(), None, what, dry_run).await
+    }
+
+    async fn delete_for_runs(&self, scope: &Scope, runs: &[String]) -> Result<Pruned> {
+        self.alive()?;
+        scope.admit(Facet::Checkpoints)?;
+        prune::check_runs(runs)?;
+        let (scope, runs) = (scope.clone(), runs.to_vec());
+        self.write("deleting checkpoints of runs", move |conn| {
+            remove::runs(conn, &scope.admit(Facet::Checkpoints)?, &runs)
         })
         .await
     }
 }
 
+/// Values up to this size together are cut and hashed on the caller's thread.
+const INLINE_BYTES: usize = 32 * 1024;
+
 impl SqliteStore {
-    /// Hashes and compresses where nobody else waits for it.
-    async fn prepare_put(&self, put: Put) -> Result<Prepared> {
-        if Prepared::is_small(&put) {
-            return Prepared::of(put);
+    /// Cuts and hashes where nobody else waits for it.
+    async fn pack<T>(&self, given: T) -> Result<Packed<T>>
+    where
+        T: Carrier + Clone + Send + Sync + 'static,
+    {
+        if Packed::size(&given) <= INLINE_BYTES {
+            return Ok(Packed::of(given));
         }
-        self.read("compressing a checkpoint", move |_| Ok(Prepared::of(put.clone())?)).await
+        self.read("cutting a checkpoint's values", move |_| Ok(Packed::of(given.clone()))).await
     }
-}
 
-/// Puts a checkpoint on its thread's head.
-pub(crate) fn put(conn: &Connection, scope: &Admitted<'_>, prepared: &Prepared) -> Done<Placed> {
-    let (put, thread) = (&prepared.put, &prepared.put.thread);
-    let key = [scope.tenant, thread.thread_id.as_str(), thread.namespace.as_str()];
-    let current = conn
-        .prepare_cached(sql::HEAD)?
-        .query_row(key, |row| {
-            Ok(Current {
-                head: Head { id: CheckpointId(row.get(0)?), version: row.get(1)? },
-                owner: row.get(2)?,
-                active_at: row.get(3)?,
-            })
+    async fn get_which(
+        &self,
+        scope: &Scope,
+        thread: &Thread,
+        which: read::Which,
+    ) -> Result<Checkpoint> {
+        let (scope, thread) = (scope.clone(), thread.clone());
+        self.read("reading a checkpoint", move |conn| {
+            read::get(conn, &scope.admit(Facet::Checkpoints)?, &thread, &which)
         })
-        .optional()?;
-    if current.as_ref().is_some_and(|current| current.is_hidden_from(scope)) {
-        return Err(Error::not_found("thread", thread).into());
-    }
-    let placed = place(current.as_ref().map(|current| &current.head), put, Uuid::now_v7())?;
-    let before = match &placed.parent {
-        Some(parent) => manifest(conn, key, parent)?,
-        None => Manifest::default(),
-    };
-    let now = now(conn)?;
-    let owner = match &current {
-        Some(current) => current.owner.as_deref(),
-        None => scope.user,
-    };
-    values::keep(conn, key, owner, &prepared.values)?;
-    conn.prepare_cached(sql::INSERT)?.execute(params![
-        key[0],
-        key[1],
-        key[2],
-        placed.version,
-        placed.id.0,
-        placed.parent.as_ref().map(|parent| &parent.0),
-        put.superstep,
-        owner,
-        scope.agent,
-        scope.session,
-        scope.run,
-        now,
-        put.metadata.to_string(),
-        json!(before.next(put)).to_string(),
-    ])?;
-    match current {
-        Some(current) => {
-            let active_at = current.active_at(now);
-            conn.prepare_cached(sql::MOVE)?.execute(params![
-                key[0],
-                key[1],
-                key[2],
-                placed.id.0,
-                placed.version,
-                active_at
-            ])?;
-        }
-        None => {
-            conn.prepare_cached(sql::START)?.execute(params![
-                key[0],
-                key[1],
-                key[2],
-                scope.user,
-                scope.agent,
-                scope.session,
-                placed.id.0,
-                placed.version,
-                now
-            ])?;
-        }
-    }
-    Ok(placed)
-}
-
-/// A thread as it was found.
-struct Current {
-    head: Head,
-    owner: Option<String>,
-    active_at: i64,
-}
-
-/// The last activity of a thread moves at the most this often, in microseconds.
-const ACTIVE_EVERY: i64 = 60_000_000;
-
-impl Current {
-    /// Another user's; a scope without a user is the whole tenant's.
-    fn is_hidden_from(&self, scope: &Admitted<'_>) -> bool {
-        matches!((scope.user, &self.owner), (Some(user), Some(owner)) if user != owner)
+        .await
     }
 
-    fn active_at(&self, now: i64) -> i64 {
-        if now.saturating_sub(self.active_at) >= ACTIVE_EVERY { now } else { self.active_at }
+    async fn remove(
+        &self,
+        scope: &Scope,
+        thread_ids: Vec<String>,
+        namespace: Option<String>,
+        what: remove::What,
+        dry_run: bool,
+    ) -> Result<Pruned> {
+        let scope = scope.clone();
+        self.write("removing checkpoints", move |conn| {
+            let scope = scope.admit(Facet::Checkpoints)?;
+            if dry_run {
+                return remove::try_out(conn, &scope, &thread_ids, &what);
+            }
+            remove::remove(conn, &scope, &thread_ids, namespace.as_deref(), &what)
+        })
+        .await
     }
-}
-
-fn manifest(conn: &Connection, key: [&str; 3], id: &CheckpointId) -> Done<Manifest> {
-    let mut statement = conn.prepare_cached(sql::MANIFEST)?;
-    let mut rows = statement.query(params![key[0], key[1], key[2], id.0])?;
-    match rows.next()? {
-        Some(row) => row::json(row, 0, "a checkpoint's manifest"),
-        None => Err(Error::not_found("checkpoint", id).into()),
-    }
-}
-
-fn get(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    thread: &Thread,
-    id: Option<&CheckpointId>,
-) -> Done<Checkpoint> {
-    let key = [scope.tenant, thread.thread_id.as_str(), thread.namespace.as_str()];
-    let mut statement = conn.prepare_cached(sql::GET)?;
-    let named = id.map(|id| &id.0);
-    let mut rows = statement.query(params![key[0], key[1], key[2], named, scope.user])?;
-    let Some(row) = rows.next()? else {
-        return Err(match id {
-            Some(id) => Error::not_found("checkpoint", id),
-            None => Error::not_found("thread", thread),
-        }
-        .into());
-    };
-    let manifest: Manifest = row::json(row, 7, "a checkpoint's manifest")?;
-    let info = info(row)?;
-    Ok(Checkpoint {
-        thread: thread.clone(),
-        id: info.id,
-        parent: info.parent,
-        version: info.version,
-        superstep: info.superstep,
-        metadata: info.metadata,
-        channels: values::load(conn, key, thread, &manifest)?,
-        run: row.get(6)?,
-        created_at: info.created_at,
-    })
-}
-
-fn history(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    thread: &Thread,
-    below: i64,
-    limit: u32,
-) -> Done<Paged<CheckpointInfo>> {
-    let mut statement = conn.prepare_cached(sql::HISTORY)?;
-    let mut rows = statement.query(params![
-        scope.tenant,
-        thread.thread_id,
-        thread.namespace,
-        scope.user,
-        below,
-        limit + 1
-    ])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(info(row)?);
-    }
-    Ok(Paged::cut(found, limit, |info| Cursor::of(CURSOR, &[&info.version.to_string()])))
-}
-
-fn info(row: &Row<'_>) -> Done<CheckpointInfo> {
-    Ok(CheckpointInfo {
-        id: CheckpointId(row.get(0)?),
-        parent: row.get::<_, Option<String>>(1)?.map(CheckpointId),
-        version: row.get(2)?,
-        superstep: row.get(3)?,
-        metadata: row::json(row, 4, "a checkpoint's metadata")?,
-        created_at: row::time(row, 5)?,
-    })
 }

@@ -14,8 +14,11 @@ pub(crate) use statements;
 /// Every statement of the crate. `{set}` in one stands for the number of an embedding set.
 #[cfg(test)]
 pub(crate) const ALL: &[&[&str]] = &[
-    crate::checkpoints::sql::ALL,
-    crate::checkpoints::values::sql::ALL,
+    crate::checkpoints::copy::sql::ALL,
+    crate::checkpoints::put::sql::ALL,
+    crate::checkpoints::read::sql::ALL,
+    crate::checkpoints::remove::sql::ALL,
+    crate::checkpoints::writes::sql::ALL,
     crate::claims::ledger::sql::ALL,
     crate::claims::read::sql::ALL,
     crate::claims::sql::ALL,
@@ -116,6 +119,13 @@ mod tests {
             write::sql::WORDS_OF,
             write::sql::REMOVE_POSTING,
             write::sql::REMOVE_TERM,
+            crate::checkpoints::put::sql::HEAD,
+            crate::checkpoints::put::sql::MANIFEST,
+            crate::checkpoints::read::sql::GET,
+            crate::checkpoints::read::sql::HISTORY,
+            crate::checkpoints::read::sql::THREADS,
+            crate::checkpoints::read::sql::WRITES,
+            crate::checkpoints::remove::sql::EXPIRED,
             crate::events::sql::LAST_OF_KIND,
             crate::events::read::sql::READ,
             crate::turns::append::sql::BY_REQUEST,

@@ -4,7 +4,10 @@
 //! has waited for the first before it looks for the receipt.
 
 use async_trait::async_trait;
+use mnemon_core::checkpoints::Put;
+use mnemon_core::checkpoints::pack::Packed;
 use mnemon_core::dead_letters::DeliveryReceipt;
+use mnemon_core::locks::Guard;
 use mnemon_core::memories::Remembered;
 use mnemon_core::scope::Admitted;
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
@@ -73,7 +76,7 @@ struct Prepared {
 #[derive(Clone, Debug)]
 enum PreparedWrite {
     Remember(Box<memories::Prepared>),
-    Checkpoint(Box<checkpoints::Prepared>),
+    Checkpoint(Box<Packed<Put>>),
     Turn(Box<turns::append::Prepared>),
     AsGiven,
 }
@@ -91,9 +94,9 @@ impl Prepared {
                     Write::Remember(memory) => PreparedWrite::Remember(Box::new(
                         memories::Prepared::of((**memory).clone()),
                     )),
-                    Write::Checkpoint(put) => PreparedWrite::Checkpoint(Box::new(
-                        checkpoints::Prepared::of((**put).clone())?,
-                    )),
+                    Write::Checkpoint(put) => {
+                        PreparedWrite::Checkpoint(Box::new(Packed::of((**put).clone())))
+                    }
                     Write::Turn(turn) => PreparedWrite::Turn(Box::new(
                         turns::append::Prepared::of((**turn).clone(), defaults),
                     )),
@@ -146,7 +149,7 @@ fn commit(conn: &Connection, scope: &Scope, prepared: &Prepared) -> Done<Receipt
     }
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
     for at in prepared.order.iter().copied() {
-        let done = apply(conn, scope, &step.writes[at], &prepared.writes[at]);
+        let done = apply(conn, scope, &step.writes[at], &prepared.writes[at], &step.guards);
         outcomes[at] = Some(done.map_err(|fault| named(at, fault))?);
     }
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
@@ -182,12 +185,13 @@ fn apply(
     scope: &Scope,
     write: &Write,
     prepared: &PreparedWrite,
+    guards: &[Guard],
 ) -> Done<Outcome> {
     let scope = scope.admit(write.facet())?;
     Ok(match (write, prepared) {
         (_, PreparedWrite::Remember(memory)) => Outcome::Remember(remember(conn, &scope, memory)?),
         (_, PreparedWrite::Checkpoint(put)) => {
-            Outcome::Checkpoint(checkpoints::put(conn, &scope, put)?)
+            Outcome::Checkpoint(checkpoints::put(conn, &scope, put, guards)?)
         }
         (Write::Assert(claim), _) => Outcome::Assert(claims::write::assert(conn, &scope, claim)?),
         (_, PreparedWrite::Turn(turn)) => Outcome::Turn(turns::append::append(conn, &scope, turn)?),

@@ -7,6 +7,7 @@ use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::{Error, Fence, Result, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::checkpoints::remove;
 use crate::error::Done;
 use crate::memories::{rows, write};
 use crate::open::now;
@@ -112,6 +113,7 @@ fn batch(conn: &Connection, lease: &TaskLease) -> Done<Batch> {
             let gone = turns::remove::expire(conn, most, now)?;
             Ok(Batch { rows: gone as u64, more: gone == most as usize })
         }
+        Task::ExpiredThreads => remove::sweep(conn, lease.task.batch(), now),
         _ => Ok(Batch::default()),
     }
 }
@@ -148,6 +150,7 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
         Task::Receipts => steps::old(conn, now)?,
         Task::ExpiredTurns => turns::remove::expired(conn, now)?,
         Task::Summaries => turns::summarize::waiting(conn, now)?,
+        Task::ExpiredThreads => remove::expired(conn, now)?,
         _ => 0,
     };
     let mut status = TaskStatus {

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointId, CheckpointInfo, Checkpoints, Placed, Put, Thread,
-};
 use mnemon_core::claims::{AsOf, Asserted, Belief, Claims, LedgerEntry, Line, NewClaim};
 use mnemon_core::consumers::{Consumers, Failed, Failure, Progress};
 use mnemon_core::dead_letters::{
@@ -90,31 +87,6 @@ impl Locks for FailingStore {
 
     async fn force_release(&self, scope: &Scope, key: &str) -> Result<Fence> {
         self.call(self.inner.locks().force_release(scope, key)).await
-    }
-}
-
-#[async_trait]
-impl Checkpoints for FailingStore {
-    async fn put(&self, scope: &Scope, put: Put, guard: Option<&Guard>) -> Result<Placed> {
-        self.call(self.inner.checkpoints().put(scope, put, guard)).await
-    }
-
-    async fn get(
-        &self,
-        scope: &Scope,
-        thread: &Thread,
-        id: Option<&CheckpointId>,
-    ) -> Result<Checkpoint> {
-        self.call(self.inner.checkpoints().get(scope, thread, id)).await
-    }
-
-    async fn history(
-        &self,
-        scope: &Scope,
-        thread: &Thread,
-        page: &Page,
-    ) -> Result<Paged<CheckpointInfo>> {
-        self.call(self.inner.checkpoints().history(scope, thread, page)).await
     }
 }
 

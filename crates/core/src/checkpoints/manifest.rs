@@ -1,55 +1,37 @@
-//! A checkpoint's manifest: which value every channel has, by hash. Inherited from the parent, so
-//! that only changed channels travel.
+//! A checkpoint's manifest: which value every channel has. Inherited from the parent, so that
+//! only changed channels travel.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{ChannelValue, Put, Thread};
+use super::pack::{Key, Packed, Stored};
+use super::{ChannelValue, ChannelVersion, Put, Thread};
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// One channel's value, by hash.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One channel of a checkpoint.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// From 1, by one whenever the channel changes.
-    pub version: i64,
-    /// What the bytes are.
-    pub type_tag: String,
-    /// blake3 of the bytes, in lower-case hex.
-    pub hash: String,
-    /// How many bytes.
-    pub size: usize,
+    /// Its version.
+    pub version: ChannelVersion,
+    /// Where its value is; `None`: it has a version and no value.
+    #[serde(flatten)]
+    pub content: Option<Content>,
 }
 
-impl Entry {
-    /// The key under which the bytes are stored.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] naming thread and channel when the hash is none.
-    pub fn key(&self, thread: &Thread, channel: &str) -> Result<[u8; 32]> {
-        let hash = blake3::Hash::from_hex(&self.hash)
-            .map_err(|_| corrupt(thread, channel, "its hash is not 64 hex digits"))?;
-        if self.size > limits::CHECKPOINT_BYTES {
-            return Err(corrupt(thread, channel, "its size is over the limit of a checkpoint"));
-        }
-        Ok(*hash.as_bytes())
-    }
-
-    /// The value, if these bytes are what was put.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] naming thread and channel when size or hash differ.
-    pub fn verified(&self, thread: &Thread, channel: &str, bytes: Vec<u8>) -> Result<ChannelValue> {
-        let value = ChannelValue { type_tag: self.type_tag.clone(), bytes };
-        if value.bytes.len() != self.size || value.hash() != self.key(thread, channel)? {
-            return Err(corrupt(thread, channel, "its bytes are not those that were put"));
-        }
-        Ok(value)
-    }
+/// Where a channel's value is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Among the thread's blobs.
+    Stored(Stored),
+    /// Here, as JSON that SQL can read.
+    Readable {
+        /// The value.
+        json: Value,
+    },
 }
 
 /// [`Error::Corrupt`] for a channel's stored value.
@@ -58,35 +40,91 @@ pub fn corrupt(thread: &Thread, channel: &str, reason: &str) -> Error {
 }
 
 /// Every channel of a checkpoint.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Manifest(pub BTreeMap<String, Entry>);
 
 impl Manifest {
-    /// The manifest of a checkpoint on top of this one.
+    /// The manifest of a checkpoint on top of this one. `packed` holds the put's values.
     #[must_use]
-    pub fn next(&self, put: &Put) -> Self {
-        let mut channels = self.0.clone();
-        channels.retain(|name, _| !put.removed.contains(name));
-        for (name, value) in &put.channels {
-            let entry = Entry {
-                version: self.0.get(name).map_or(0, |entry| entry.version) + 1,
-                type_tag: value.type_tag.clone(),
-                hash: blake3::Hash::from_bytes(value.hash()).to_hex().to_string(),
-                size: value.bytes.len(),
+    pub fn next(&self, packed: &Packed<Put>) -> Self {
+        let put = packed.given();
+        let mut channels = match &put.channel_versions {
+            None => self.inherited(put),
+            Some(versions) => self.resolved(versions),
+        };
+        for (name, content) in packed.contents() {
+            let version = match put.channel_versions.as_ref().and_then(|all| all.get(name)) {
+                Some(version) => version.clone(),
+                None => ChannelVersion::after(self.0.get(name).map(|entry| &entry.version)),
             };
-            channels.insert(name.clone(), entry);
+            channels.insert(name.clone(), Entry { version, content: Some(content) });
         }
         Self(channels)
     }
+
+    fn inherited(&self, put: &Put) -> BTreeMap<String, Entry> {
+        let kept = self.0.iter().filter(|(name, _)| !put.removed.contains(*name));
+        kept.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
+    /// What the caller's versions mean here: the parent's value at that version, or none.
+    fn resolved(&self, versions: &BTreeMap<String, ChannelVersion>) -> BTreeMap<String, Entry> {
+        let resolve = |(name, version): (&String, &ChannelVersion)| {
+            let entry = match self.0.get(name) {
+                Some(entry) if entry.version == *version => entry.clone(),
+                _ => Entry { version: version.clone(), content: None },
+            };
+            (name.clone(), entry)
+        };
+        versions.iter().map(resolve).collect()
+    }
+
+    /// The keys of the values it names among the thread's blobs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] naming thread and channel when a key is none.
+    pub fn keys(&self, thread: &Thread) -> Result<Vec<Key>> {
+        self.0
+            .iter()
+            .filter_map(|(name, entry)| match &entry.content {
+                Some(Content::Stored(stored)) => Some(stored.key(thread, name)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Every channel's version.
+    pub fn versions(&self) -> BTreeMap<String, ChannelVersion> {
+        self.0.iter().map(|(name, entry)| (name.clone(), entry.version.clone())).collect()
+    }
+}
+
+/// The JSON of a value, where SQL may read it and its bytes come back the same.
+pub(super) fn readable(value: &ChannelValue) -> Option<Value> {
+    if value.bytes.len() > limits::READABLE_BYTES {
+        return None;
+    }
+    let json = value.as_json()?;
+    let text = json.to_string();
+    // A server's numbers know no negative zero; a NUL cannot be text there.
+    let same = text.as_bytes() == value.bytes && !text.contains("-0.0");
+    (same && limits::json("value", &json, limits::READABLE_BYTES).is_ok()).then_some(json)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn value(text: &str) -> ChannelValue {
-        ChannelValue { type_tag: "json".into(), bytes: text.into() }
+        ChannelValue { type_tag: "t".into(), bytes: text.into() }
+    }
+
+    fn on(manifest: &Manifest, put: Put) -> Manifest {
+        manifest.next(&Packed::of(put))
     }
 
     #[test]
@@ -96,22 +134,60 @@ mod tests {
         let mut second = Put::new(thread).channel("a", value("3"));
         second.removed.insert("b".into());
 
-        let before = Manifest::default().next(&first);
-        let after = before.next(&second);
+        let before = on(&Manifest::default(), first);
+        let after = on(&before, second);
 
-        assert_eq!(before.0["b"].version, 1);
+        assert_eq!(before.0["b"].version, 1.into());
         assert_eq!(after.0.len(), 1);
-        assert_eq!(after.0["a"].version, 2);
+        assert_eq!(after.0["a"].version, 2.into());
     }
 
     #[test]
-    fn other_bytes_are_corrupt_and_named() {
-        let put = Put::new(Thread::new("t")).channel("a", value("1"));
-        let manifest = Manifest::default().next(&put);
-        let entry = &manifest.0["a"];
+    fn the_caller_s_versions_resolve_against_the_parent() {
+        let thread = Thread::new("t");
+        let versions = |all: &[(&str, &str)]| {
+            Some(all.iter().map(|(name, v)| ((*name).to_owned(), (*v).into())).collect())
+        };
+        let first = Put {
+            channel_versions: versions(&[("a", "1"), ("b", "1")]),
+            ..Put::new(thread.clone()).channel("a", value("1")).channel("b", value("2"))
+        };
+        let second = Put {
+            channel_versions: versions(&[("a", "1"), ("b", "2"), ("c", "1")]),
+            ..Put::new(thread).channel("c", value("3"))
+        };
 
-        assert!(entry.verified(&put.thread, "a", b"1".to_vec()).is_ok());
-        let error = entry.verified(&put.thread, "a", b"2".to_vec()).unwrap_err();
-        assert!(error.to_string().starts_with("channel a of thread t is corrupt"), "{error}");
+        let before = on(&Manifest::default(), first);
+        let after = on(&before, second);
+
+        assert_eq!(after.0["a"], before.0["a"]);
+        assert_eq!(after.0["b"], Entry { version: "2".into(), content: None });
+        assert!(after.0["c"].content.is_some());
+    }
+
+    #[test]
+    fn a_manifest_survives_its_json() {
+        let put = Put { readable: true, ..Put::new(Thread::new("t")) }
+            .channel("stored", value("1"))
+            .channel("json", ChannelValue::json(&serde_json::json!({ "n": 1.5 })));
+        let mut manifest = on(&Manifest::default(), put);
+        manifest.0.insert("none".into(), Entry { version: 3.into(), content: None });
+
+        let json = serde_json::to_value(&manifest).unwrap();
+
+        assert_eq!(json["json"]["json"]["n"], 1.5);
+        assert_eq!(serde_json::from_value::<Manifest>(json).unwrap(), manifest);
+        let versions: BTreeMap<String, ChannelVersion> = manifest.versions();
+        assert_eq!(versions["none"], 3.into());
+    }
+
+    #[test]
+    fn only_json_that_comes_back_the_same_is_readable() {
+        let json = |text: &str| ChannelValue { type_tag: "json".into(), bytes: text.into() };
+
+        assert!(readable(&json(r#"{"a":1}"#)).is_some());
+        for other in [r#"{"b":1,"a":2}"#, "{ }", "-0.0", r#""\u0000""#, "nan", "1e999"] {
+            assert!(readable(&json(other)).is_none(), "{other}");
+        }
     }
 }

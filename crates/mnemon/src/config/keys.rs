@@ -16,6 +16,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("embedder", "What turns text into vectors."),
     ("retention", "How long things are kept. No keys yet."),
     ("turns", "Conversation memory. No keys yet."),
+    ("checkpoints", "Versioned thread state."),
     ("upkeep", "Work that nobody waits for: counts, expiry, partitions."),
     ("limits", "Limits that an installation may move. No keys yet."),
 ];
@@ -144,6 +145,11 @@ pub const KEYS: &[Key] = &[
         "none"
     ),
     key!(embedder.timeout, Kind::Duration, "How long an `openai:` server has for one answer."),
+    key!(
+        checkpoints.namespace,
+        Kind::Text,
+        "The namespace of states that are saved as one value (`save_state`)."
+    ),
     key!(upkeep.enabled, Kind::Switch, "Whether an open handle does upkeep in the background."),
     key!(upkeep.only, Kind::Words(TASKS), "The tasks this process does.", "all"),
     key!(upkeep.skip, Kind::Words(TASKS), "The tasks this process leaves to others.", "none"),

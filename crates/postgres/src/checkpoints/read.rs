@@ -1,0 +1,320 @@
+//! Reading checkpoints: one with everything of it in one round trip, lists in pages.
+
+use chrono::{DateTime, Utc};
+use mnemon_core::checkpoints::manifest::Manifest;
+use mnemon_core::checkpoints::pack::{Blobs, Stored};
+use mnemon_core::checkpoints::thread::Place;
+use mnemon_core::checkpoints::{
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, PendingWrite, Thread, ThreadFilter,
+    ThreadInfo, writes,
+};
+use mnemon_core::scope::Admitted;
+use mnemon_core::{Error, Page, Paged, Result, limits};
+use serde_json::Value;
+use sqlx::postgres::PgConnection;
+use sqlx::{query, query_as};
+
+use super::put::MANIFEST;
+use crate::error::Fault;
+use crate::row;
+
+/// The lists that cursors of this facet belong to.
+const LIST: &str = "checkpoints";
+const THREADS: &str = "threads";
+
+/// Which checkpoint of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which<'a> {
+    Newest,
+    Id(&'a CheckpointId),
+    Version(i64),
+}
+
+impl Which<'_> {
+    fn not_found(self, thread: &Thread) -> Error {
+        match self {
+            Self::Newest => Error::not_found("thread", thread),
+            Self::Id(id) => Error::not_found("checkpoint", id),
+            Self::Version(version) => {
+                Error::not_found("checkpoint", format!("version {version} of {thread}"))
+            }
+        }
+    }
+}
+
+/// A checkpoint with its channels and pending writes. Another user's thread is not found.
+pub(super) async fn get(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    thread: &Thread,
+    which: Which<'_>,
+) -> Result<Checkpoint, Fault> {
+    let (id, version) = match which {
+        Which::Newest => (None, None),
+        Which::Id(id) => (Some(id.0.as_str()), None),
+        Which::Version(version) => (None, Some(version)),
+    };
+    let found = query!(
+        r#"
+        with found as materialized (
+            select c.*
+            from mnemon.threads t
+            join mnemon.checkpoints c
+              on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace
+             and c.id = coalesce(
+                 $4,
+                 (select v.id from mnemon.checkpoints v
+                  where $6::int8 is not null and v.tenant = $1 and v.thread_id = $2
+                    and v.namespace = $3 and v.version = $6),
+                 case when $6::int8 is null then t.head_id end)
+            where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
+              and ($5::text is null or t.user_id is null or t.user_id = $5)
+        ), pending as materialized (
+            select w.*
+            from mnemon.checkpoint_writes w
+            where w.tenant = $1 and w.thread_id = $2 and w.namespace = $3
+              and w.checkpoint_id = (select f.id from found f)
+        ), named as materialized (
+            select k.hash, k.codec, k.bytes
+            from mnemon.checkpoint_chunks k
+            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
+              and k.hash = any (array(
+                  select decode(e.value ->> 'hash', 'hex')
+                  from found f, jsonb_each(f.manifest) e
+                  where e.value ? 'hash'
+                  union
+                  select p.hash from pending p))
+        ), parts as (
+            select k.hash, k.codec, k.bytes
+            from mnemon.checkpoint_chunks k
+            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
+              and k.hash = any (array(
+                  select substring(n.bytes from at for 32)
+                  from named n, generate_series(1, octet_length(n.bytes), 32) as at
+                  where n.codec = 2))
+        ), blobs as (
+            select * from named union all select * from parts
+        )
+        select f.id, f.parent_id, f.version, f.superstep, f.metadata, f.run_id, f.created_at,
+               f.manifest,
+               array(select b.hash from blobs b) as "hashes!",
+               array(select b.codec from blobs b) as "codecs!",
+               array(select b.bytes from blobs b) as "bytes!",
+               (select jsonb_agg(jsonb_build_object(
+                    'task_path', p.task_path, 'task_id', p.task_id, 'idx', p.idx,
+                    'channel', p.channel, 'type_tag', p.type_tag,
+                    'hash', encode(p.hash, 'hex'), 'size', p.size))
+                from pending p) as "writes?"
+        from found f
+        "#,
+        scope.tenant,
+        thread.thread_id,
+        thread.namespace,
+        id,
+        scope.user,
+        version,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| which.not_found(thread))?;
+    let mut blobs = Blobs::default();
+    for ((hash, codec), bytes) in found.hashes.iter().zip(found.codecs).zip(found.bytes) {
+        blobs.add(thread, hash, codec.into(), bytes)?;
+    }
+    let manifest: Manifest = row::json(found.manifest, MANIFEST)?;
+    let info = CheckpointInfo {
+        thread: thread.clone(),
+        id: CheckpointId(found.id),
+        parent: found.parent_id.map(CheckpointId),
+        version: found.version,
+        superstep: found.superstep,
+        metadata: found.metadata,
+        run: found.run_id,
+        created_at: found.created_at,
+    };
+    let pending = match found.writes {
+        Some(writes) => pending(thread, row::json(writes, "a checkpoint's writes")?, &blobs)?,
+        None => Vec::new(),
+    };
+    Ok(info.with(&manifest, &blobs, pending)?)
+}
+
+/// A pending write as the statement gives it.
+#[derive(serde::Deserialize)]
+struct Write {
+    task_path: String,
+    task_id: String,
+    idx: i32,
+    channel: String,
+    type_tag: String,
+    hash: String,
+    size: usize,
+}
+
+fn pending(thread: &Thread, found: Vec<Write>, blobs: &Blobs) -> Result<Vec<PendingWrite>> {
+    let mut pending = Vec::with_capacity(found.len());
+    for Write { task_path, task_id, idx, channel, type_tag, hash, size } in found {
+        let value = blobs.value(&Stored { type_tag, hash, size }, thread, &channel)?;
+        pending.push(PendingWrite { task_path, task_id, idx, channel, value });
+    }
+    writes::sort(&mut pending);
+    Ok(pending)
+}
+
+/// A checkpoint as a list reads it.
+struct Row {
+    thread_id: String,
+    namespace: String,
+    id: String,
+    parent_id: Option<String>,
+    version: i64,
+    superstep: Option<i64>,
+    metadata: Value,
+    run_id: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Row> for CheckpointInfo {
+    fn from(row: Row) -> Self {
+        Self {
+            thread: Thread { thread_id: row.thread_id, namespace: row.namespace },
+            id: CheckpointId(row.id),
+            parent: row.parent_id.map(CheckpointId),
+            version: row.version,
+            superstep: row.superstep,
+            metadata: row.metadata,
+            run: row.run_id,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// Checkpoints in pages of rows, until the page is full or enough was looked at.
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    filter: &CheckpointFilter,
+    page: &Page,
+) -> Result<Paged<CheckpointInfo>, Fault> {
+    let mut place = page.cursor.as_ref().map(|cursor| Place::of(cursor, LIST)).transpose()?;
+    let mut items: Vec<CheckpointInfo> = Vec::new();
+    let wanted = page.limit as usize;
+    let size = if filter.metadata.is_empty() { page.limit + 1 } else { limits::PAGE_MAX };
+    let mut scanned = 0;
+    loop {
+        let rows = rows(conn, scope, filter, place.as_ref(), size).await?;
+        let last = rows.len() < size as usize;
+        scanned += size;
+        for row in rows {
+            if items.len() == wanted {
+                // One more is there: the page ends at the last one taken.
+                let next = items.last().map(|info| Place::of_checkpoint(info).cursor(LIST));
+                return Ok(Paged { items, next });
+            }
+            let info = CheckpointInfo::from(row);
+            place = Some(Place::of_checkpoint(&info));
+            if filter.met(&info.metadata) {
+                items.push(info);
+            }
+        }
+        if last {
+            return Ok(Paged { items, next: None });
+        }
+        if scanned >= limits::CHECKPOINTS_SCANNED {
+            return Ok(Paged { items, next: place.map(|place| place.cursor(LIST)) });
+        }
+    }
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    filter: &CheckpointFilter,
+    after: Option<&Place>,
+    size: u32,
+) -> Result<Vec<Row>, Fault> {
+    Ok(query_as!(
+        Row,
+        r#"
+        select c.thread_id, c.namespace, c.id, c.parent_id, c.version, c.superstep, c.metadata,
+               c.run_id, c.created_at
+        from mnemon.checkpoints c
+        where c.tenant = $1
+          and ($2::text is null or c.user_id is null or c.user_id = $2)
+          and ($3::text is null or c.thread_id = $3)
+          and ($4::text is null or c.namespace = $4)
+          and ($5::text is null or c.run_id = $5)
+          and ($6::text is null or c.id < $6)
+          and ($7::text is null or (c.thread_id, c.namespace) >= ($7, $8::text))
+          and ($7::text is null or (c.thread_id, c.namespace) > ($7, $8::text) or c.version < $9)
+        order by c.thread_id, c.namespace, c.version desc
+        limit $10
+        "#,
+        scope.tenant,
+        scope.user,
+        filter.thread_id,
+        filter.namespace,
+        filter.run,
+        filter.before.as_ref().map(|id| id.0.as_str()),
+        after.map(|place| place.thread.thread_id.as_str()),
+        after.map(|place| place.thread.namespace.as_str()),
+        after.map(|place| place.number),
+        i64::from(size),
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Threads, last active first.
+pub(super) async fn threads(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    filter: &ThreadFilter,
+    page: &Page,
+) -> Result<Paged<ThreadInfo>, Fault> {
+    let after = page.cursor.as_ref().map(|cursor| Place::of(cursor, THREADS)).transpose()?;
+    let active = after.as_ref().map(|place| DateTime::from_timestamp_micros(place.number));
+    let active = active.map(|at| at.ok_or_else(no_place)).transpose()?;
+    let rows = query!(
+        r#"
+        select thread_id, namespace, user_id, head_id, version, active_at, created_at, expires_at,
+               fence_key
+        from mnemon.threads
+        where tenant = $1
+          and ($2::text is null or user_id is null or user_id = $2)
+          and ($3::text is null or namespace = $3)
+          and ($4::timestamptz is null or active_at <= $4)
+          and ($4::timestamptz is null or active_at < $4
+               or (thread_id, namespace) > ($5::text, $6::text))
+        order by active_at desc, thread_id, namespace
+        limit $7
+        "#,
+        scope.tenant,
+        scope.user,
+        filter.namespace,
+        active,
+        after.as_ref().map(|place| place.thread.thread_id.as_str()),
+        after.as_ref().map(|place| place.thread.namespace.as_str()),
+        i64::from(page.limit) + 1,
+    )
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().map(|row| ThreadInfo {
+        thread: Thread { thread_id: row.thread_id, namespace: row.namespace },
+        user: row.user_id,
+        head: CheckpointId(row.head_id),
+        version: row.version,
+        active_at: row.active_at,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        fenced_by: row.fence_key,
+    });
+    Ok(Paged::cut(found.collect(), page.limit, |info| {
+        let number = info.active_at.timestamp_micros();
+        Place { thread: info.thread.clone(), number }.cursor(THREADS)
+    }))
+}
+
+fn no_place() -> Error {
+    Error::invalid("page.cursor", "holds no place of this list")
+}
