@@ -81,6 +81,29 @@ fn what_a_step_left_is_read_by_people() {
 }
 
 #[test]
+fn a_thread_is_listed_forked_compared_pruned_and_deleted() {
+    let house = lived_in();
+
+    for (name, args) in [
+        ("threads_list", &["threads", "list"][..]),
+        ("threads_fork", &["threads", "fork", "trip", "1"]),
+        ("threads_history", &["threads", "history", "trip"]),
+        ("threads_version", &["threads", "show", "trip", "--at", "3"]),
+        ("threads_diff", &["threads", "diff", "trip", "1", "2"]),
+        ("threads_diff_none", &["threads", "diff", "trip", "1", "9"]),
+        ("threads_prune_dry", &["threads", "prune", "trip", "--keep-latest", "1", "--dry-run"]),
+        ("threads_prune", &["threads", "prune", "trip", "--keep-latest", "1"]),
+        ("threads_prune_how", &["threads", "prune", "trip"]),
+        ("threads_prune_nothing", &["threads", "prune", "trip", "--keep-latest", "0"]),
+        ("threads_prune_old", &["threads", "prune", "trip", "--older-than", "30"]),
+        ("threads_delete", &["threads", "delete", "trip"]),
+        ("threads_delete_again", &["threads", "delete", "trip"]),
+    ] {
+        insta::assert_snapshot!(name, house.run(&with_who(args)));
+    }
+}
+
+#[test]
 fn a_contested_belief_shows_both_values() {
     let house = House::new();
     let belief = ["claims", "belief", "ada", "employer"];
@@ -116,6 +139,12 @@ fn every_facet_speaks_json() {
     assert_eq!(json(&["turns", "context"])["recent_turns"][0]["user_message"], "Where to?");
     assert_eq!(json(&["threads", "show", "trip"])["channels"]["raw"]["bytes"], "81ff");
     assert_eq!(json(&["threads", "history", "trip"])["items"][0]["version"], 2);
+    assert_eq!(json(&["threads", "list"])["items"][0]["thread"]["thread_id"], "trip");
+    assert_eq!(json(&["threads", "diff", "trip", "1", "2"]), json!({}));
+    assert_eq!(json(&["threads", "fork", "trip", "1"])["version"], 3);
+    let dry = json(&["threads", "prune", "trip", "--keep-latest", "1", "--dry-run"]);
+    assert_eq!(dry, json!({ "threads": 0, "checkpoints": 2, "writes": 0, "blobs": 0 }));
+    assert_eq!(json(&["threads", "delete", "trip"])["checkpoints"], 3);
     assert_eq!(json(&["events", "read", "plans"])["items"][1]["data"]["stops"], 2);
     assert_eq!(json(&["locks", "list"])["items"][0]["fence"], 1);
     assert_eq!(json(&["dead-letters", "list", "mails"])["items"][0]["attempts"], 2);

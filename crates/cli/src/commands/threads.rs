@@ -57,11 +57,11 @@ pub(crate) struct Show {
     #[command(flatten)]
     which: Which,
     /// This checkpoint instead of the newest
-    #[arg(long, value_name = "ID", conflicts_with = "version")]
+    #[arg(long, value_name = "ID", conflicts_with = "at")]
     checkpoint: Option<String>,
     /// The checkpoint of this version
-    #[arg(long, value_name = "N")]
-    version: Option<i64>,
+    #[arg(long, value_name = "VERSION")]
+    at: Option<i64>,
 }
 
 #[derive(Args)]
@@ -171,12 +171,11 @@ fn active(info: &ThreadInfo) -> String {
 impl Show {
     async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
         let thread = self.which.thread();
-        let found = match self.version {
-            Some(version) => db.checkpoints().get_version(scope, &thread, version).await?,
-            None => {
-                let id = self.checkpoint.clone().map(CheckpointId);
-                db.checkpoints().get(scope, &thread, id.as_ref()).await?
-            }
+        let found = if let Some(version) = self.at {
+            db.checkpoints().get_version(scope, &thread, version).await?
+        } else {
+            let id = self.checkpoint.clone().map(CheckpointId);
+            db.checkpoints().get(scope, &thread, id.as_ref()).await?
         };
         output.result(&found, || shown::checkpoint(&found))?;
         Ok(())

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use mnemon_core::Page;
 use mnemon_core::checkpoints::{
     Change, ChannelValue, ChannelVersion, CheckpointId, ExpectedHead, Put, PutWrites, Thread,
+    ThreadFilter,
 };
 use mnemon_core::locks::Guard;
 use serde_json::json;
@@ -16,6 +17,7 @@ use super::{put, text, thread};
 use crate::check::{fails_as, refused};
 use crate::ctx::{Ctx, acme};
 
+#[expect(clippy::unnecessary_wraps, reason = "as a put takes them")]
 fn versions(all: &[(&str, &str)]) -> Option<BTreeMap<String, ChannelVersion>> {
     Some(all.iter().map(|(name, version)| ((*name).to_owned(), (*version).into())).collect())
 }
@@ -114,7 +116,7 @@ pub(crate) async fn a_fenced_thread_refuses_writers_without_its_lock(ctx: &Ctx) 
     fails_as(checkpoints.put(&acme(), Put::new(thread()), Some(&guard)).await, "fenced");
     assert_eq!(
         checkpoints
-            .list_threads(&acme(), &Default::default(), &Page::default())
+            .list_threads(&acme(), &ThreadFilter::default(), &Page::default())
             .await
             .expect("a page")
             .items[0]
@@ -264,7 +266,7 @@ pub(crate) async fn a_thread_without_activity_is_swept(ctx: &Ctx) {
     let batch = ctx.upkeep().batch(&lease).await.expect("is done");
 
     assert_eq!((batch.rows, batch.more), (1, false));
-    let left = checkpoints.list_threads(&acme(), &Default::default(), &Page::default()).await;
+    let left = checkpoints.list_threads(&acme(), &ThreadFilter::default(), &Page::default()).await;
     let left: Vec<String> =
         left.expect("a page").items.into_iter().map(|info| info.thread.thread_id).collect();
     assert_eq!(left, ["busy", "for good", "set", "kept"]);

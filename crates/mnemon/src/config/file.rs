@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(
             refused("[upkeep]\nonly = [\"sweep\"]"),
             "mnemon.toml:2: upkeep.only is \"sweep\"; known are text-counts, expired-memories, \
-             event-partitions, receipts"
+             event-partitions, receipts, expired-threads"
         );
         assert_eq!(refused("store = 3"), "mnemon.toml:1: store is not a section");
     }

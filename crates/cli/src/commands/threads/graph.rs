@@ -8,20 +8,20 @@ use super::show;
 /// Draws checkpoints, which come newest first.
 pub(super) fn draw(items: &[CheckpointInfo]) -> String {
     let mut lanes: Vec<Option<CheckpointId>> = Vec::new();
-    let mut lines = Vec::new();
+    let mut drawn = Vec::new();
     for info in items {
         let lane = lane_of(&mut lanes, &info.id);
         if let Some(join) = join(&mut lanes, lane, &info.id) {
-            lines.push(join);
+            drawn.push(join);
         }
-        lines.push(format!("{} {}", row(&lanes, lane), about(info)));
+        drawn.push(format!("{} {}", row(&lanes, lane), about(info)));
         lanes[lane].clone_from(&info.parent);
         while lanes.last().is_some_and(Option::is_none) {
             lanes.pop();
         }
-        lines.push(format!("{} {}", bars(&lanes), info.id).trim_end().to_owned());
+        drawn.push(format!("{} {}", bars(&lanes), info.id).trim_end().to_owned());
     }
-    lines.join("\n")
+    drawn.join("\n")
 }
 
 /// The lane that waits for a checkpoint, or a new one.
@@ -41,9 +41,9 @@ fn join(lanes: &mut Vec<Option<CheckpointId>>, lane: usize, id: &CheckpointId) -
     let ends: Vec<usize> =
         (lane + 1..lanes.len()).filter(|at| lanes[*at].as_ref() == Some(id)).collect();
     let last = *ends.last()?;
-    let mut line = String::new();
+    let mut out = String::new();
     for (at, waits) in lanes.iter().enumerate() {
-        line.push_str(match at {
+        out.push_str(match at {
             _ if at == lane => "├─",
             _ if at == last => "╯ ",
             _ if ends.contains(&at) => "┴─",
@@ -64,7 +64,7 @@ fn join(lanes: &mut Vec<Option<CheckpointId>>, lane: usize, id: &CheckpointId) -
     while lanes.len() > lane + 1 && lanes.last().is_some_and(Option::is_none) {
         lanes.pop();
     }
-    Some(line.trim_end().to_owned())
+    Some(out.trim_end().to_owned())
 }
 
 fn row(lanes: &[Option<CheckpointId>], lane: usize) -> String {
@@ -80,8 +80,8 @@ fn row(lanes: &[Option<CheckpointId>], lane: usize) -> String {
 fn bars(lanes: &[Option<CheckpointId>]) -> String {
     let cells: Vec<&str> =
         lanes.iter().map(|waits| if waits.is_some() { "│" } else { " " }).collect();
-    let line = cells.join(" ");
-    if line.is_empty() { " ".to_owned() } else { line }
+    let bars = cells.join(" ");
+    if bars.is_empty() { " ".to_owned() } else { bars }
 }
 
 fn about(info: &CheckpointInfo) -> String {
