@@ -59,6 +59,8 @@ pub(super) struct State {
     sessions: BTreeMap<Key, i64>,
     requests: BTreeMap<Key, i64>,
     threads: BTreeMap<Key, (i64, Option<CheckpointId>)>,
+    /// Threads whose head was written under the lock: they take writers under it only.
+    fenced: BTreeSet<Key>,
     runs: BTreeMap<Key, i64>,
     letters: BTreeMap<Key, Letter>,
     memories: BTreeMap<Key, Option<MemoryId>>,
@@ -300,6 +302,15 @@ impl<'c> World<'c> {
         let mut state = self.state.clone();
         let mut outcomes: BTreeMap<usize, Expected> = BTreeMap::new();
         for at in step.lock_order() {
+            if let Write::Checkpoint(put) = &step.writes[at] {
+                let thread = key(scope, &put.thread.thread_id);
+                if step.guards.is_empty() && state.fenced.contains(&thread) {
+                    return Err("fenced");
+                }
+                if !step.guards.is_empty() {
+                    state.fenced.insert(thread);
+                }
+            }
             outcomes.insert(at, state.apply(scope, &step.writes[at])?);
         }
         Ok((state, outcomes.into_values().collect()))
