@@ -64,7 +64,9 @@ impl Task {
     pub const fn interval(self) -> Duration {
         match self {
             Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
-            Self::ExpiredMemories | Self::ExpiredTurns | Self::ExpiredThreads => Duration::from_mins(1),
+            Self::ExpiredMemories | Self::ExpiredTurns | Self::ExpiredThreads => {
+                Duration::from_mins(1)
+            }
             Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
         }
     }

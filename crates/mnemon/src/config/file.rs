@@ -138,10 +138,10 @@ mod tests {
             refused("[pool]\nmax_connections = 0"),
             "mnemon.toml:2: pool.max_connections is 0; it goes from 1 to 4294967295"
         );
+        let tasks = mnemon_core::upkeep::Task::ALL.map(mnemon_core::upkeep::Task::name).join(", ");
         assert_eq!(
             refused("[upkeep]\nonly = [\"sweep\"]"),
-            "mnemon.toml:2: upkeep.only is \"sweep\"; known are text-counts, expired-memories, \
-             event-partitions, receipts, expired-threads"
+            format!("mnemon.toml:2: upkeep.only is \"sweep\"; known are {tasks}")
         );
         assert_eq!(refused("store = 3"), "mnemon.toml:1: store is not a section");
     }
