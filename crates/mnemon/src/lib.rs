@@ -84,6 +84,8 @@ mod guides {
     mod readme {}
     #[doc = include_str!("../../../docs/memories.md")]
     mod memories {}
+    #[doc = include_str!("../../../docs/events.md")]
+    mod events {}
     #[doc = include_str!("../../../docs/steps.md")]
     mod steps {}
     #[doc = include_str!("../../../docs/checkpoints.md")]

@@ -12,7 +12,12 @@ use crate::failure::{Failure, Told};
 use crate::output::Output;
 
 #[derive(Args)]
-pub(crate) struct Doctor {}
+pub(crate) struct Doctor {
+    /// The database was put back to an earlier state: begin a new epoch of events, and let every
+    /// fence grow. Once, as the schema's owner, before anything is written
+    #[arg(long)]
+    restored: bool,
+}
 
 impl Doctor {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
@@ -31,6 +36,10 @@ impl Doctor {
                 return Err(Failure::Reported(exit::code(&error)));
             }
         };
+        if self.restored {
+            let epoch = db.store().events().restored().await?;
+            context.output.notice(&format!("epoch {epoch} begins; every lease is over"));
+        }
         let findings = db.doctor().await;
         let backend = db.backend();
         db.close().await;

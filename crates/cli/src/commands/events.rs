@@ -1,16 +1,23 @@
-//! `mnemon events read STREAM`: what happened, in order.
+//! `mnemon events`: what happened, in order; what comes, as it comes; streams in figures.
 
 use clap::{Args, Subcommand};
-use mnemon::events::Event;
+use mnemon::events::{Event, EventFilter, StreamStats, Told};
+use mnemon::{Cursor, Mnemon, Scope};
+use serde_json::json;
 
 use super::page::{self, PageArgs};
 use super::{Done, show};
 use crate::context::Context;
+use crate::output::Output;
 
 #[derive(Subcommand)]
 pub(crate) enum Events {
     /// Read a stream in order
     Read(Read),
+    /// Show what happened in all streams; with -f also what comes
+    Tail(Tail),
+    /// A stream in figures, or how the log stands
+    Stats(Stats),
 }
 
 #[derive(Args)]
@@ -21,17 +28,158 @@ pub(crate) struct Read {
     page: PageArgs,
 }
 
+#[derive(Args)]
+pub(crate) struct Tail {
+    /// Go on with what comes, until interrupted
+    #[arg(long, short)]
+    follow: bool,
+    /// Start behind this place, as --json or the end of an earlier run said; else at the start
+    #[arg(long, value_name = "CURSOR", conflicts_with = "new")]
+    from: Option<Cursor>,
+    /// Start with what comes from now on
+    #[arg(long, requires = "follow")]
+    new: bool,
+    /// This stream only
+    #[arg(long)]
+    stream: Option<String>,
+    /// Events of this kind only; may be given several times
+    #[arg(long)]
+    kind: Vec<String>,
+    /// What belongs to this only
+    #[arg(long, value_name = "ID")]
+    correlation: Option<String>,
+    /// Stop after so many events
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    limit: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// The stream; without one, the log
+    stream: Option<String>,
+}
+
 impl Events {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
-        let Self::Read(read) = self;
         let db = context.open().await?;
         let scope = context.scope(&db);
-        let found = db.events().read(&scope, &read.stream, &read.page.page()).await;
+        let done = match self {
+            Self::Read(read) => read.run(&db, &scope, context.output).await,
+            Self::Tail(tail) => tail.run(&db, &scope, context.output).await,
+            Self::Stats(stats) => stats.run(&db, &scope, context.output).await,
+        };
         db.close().await;
-        Ok(page::print(context.output, &found?, &["version", "event"], |event| {
+        done
+    }
+}
+
+impl Read {
+    async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
+        let found = db.events().read(scope, &self.stream, &self.page.page()).await?;
+        Ok(page::print(output, &found, &["version", "event"], |event| {
             [event.version.to_string(), cell(event)]
         })?)
     }
+}
+
+impl Tail {
+    fn filter(&self) -> EventFilter {
+        EventFilter {
+            stream: self.stream.clone(),
+            kinds: self.kind.clone(),
+            correlation_id: self.correlation.clone(),
+            ..EventFilter::default()
+        }
+    }
+
+    async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
+        let mut from = self.from.clone();
+        if self.new {
+            // The end of the log as it stands: a page of nothing that is asked for.
+            let mut none = self.filter();
+            none.kinds = vec!["mnemon.cli.nothing".to_owned()];
+            from = Some(db.events().read_all(scope, &none, None, 1).await?.next);
+        }
+        let mut events = db.events().subscribe(scope, self.filter(), from.as_ref())?;
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        while left > 0 {
+            let told = tokio::select! {
+                told = events.next() => told?,
+                _ = tokio::signal::ctrl_c() => break,
+            };
+            match told {
+                Told::Event(event) => {
+                    print(output, &event)?;
+                    left -= 1;
+                }
+                Told::CaughtUp if self.follow => output.notice("caught up; what comes follows"),
+                Told::CaughtUp => break,
+                Told::Interrupted(error) => {
+                    output.notice(&format!("the database does not answer: {error}; trying again"));
+                }
+                Told::Resumed => output.notice("the database answers again; nothing is lost"),
+                _ => {}
+            }
+        }
+        output.notice(&format!("--from {} goes on here", events.cursor()));
+        Ok(())
+    }
+}
+
+/// One line an event; with `--json` one value a line, so that a reader need not wait for the end.
+fn print(output: &Output, event: &Event) -> std::io::Result<()> {
+    if output.json {
+        return output.line(serde_json::to_string(event)?);
+    }
+    output.line(show::about([
+        Some(show::moment(event.recorded_at)),
+        Some(format!("{}@{}", event.stream, event.version)),
+        Some(event.kind.clone()),
+        Some(show::value(&event.data)),
+        event.user.as_ref().map(|user| format!("of {user}")),
+        event.agent.as_ref().map(|agent| format!("by {agent}")),
+        event.correlation_id.as_ref().map(|id| format!("with {id}")),
+    ]))
+}
+
+impl Stats {
+    async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
+        if let Some(stream) = &self.stream {
+            let stats = db.events().aggregate(scope, stream).await?;
+            return Ok(output.result(&stats, || figures(&stats))?);
+        }
+        let events = db.events().count(scope, &EventFilter::default()).await?;
+        let horizon = db.events().horizon().await?;
+        let age = horizon.age.as_secs_f64();
+        let value = json!({ "events": events, "epoch": horizon.epoch, "horizon_age_s": age });
+        let text =
+            || format!("{events} events\nepoch {}\nhorizon {age:.1} s behind", horizon.epoch);
+        Ok(output.result(&value, text)?)
+    }
+}
+
+fn figures(stats: &StreamStats) -> String {
+    let mut lines = Vec::new();
+    let mut field = |name: &str, value: String| lines.push(format!("{name:<12} {value}"));
+    field("stream", stats.stream.clone());
+    field("version", stats.version.to_string());
+    if stats.first_kept > 1 {
+        field("kept from", stats.first_kept.to_string());
+    }
+    field("events", stats.events.to_string());
+    field("succeeded", stats.succeeded.to_string());
+    field("failed", stats.failed.to_string());
+    if let (Some(first), Some(last)) = (stats.first_at, stats.last_at) {
+        field("first", show::moment(first));
+        field("last", show::moment(last));
+    }
+    if let Some(average) = stats.average_duration_ms {
+        field("average", format!("{average:.1} ms"));
+    }
+    for (kind, count) in &stats.by_kind {
+        field("", format!("{count} {kind}"));
+    }
+    lines.join("\n")
 }
 
 /// What happened, and below it when and who.

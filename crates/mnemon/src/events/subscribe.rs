@@ -17,7 +17,7 @@ use super::feed::{Feed, Taken};
 use super::tail::Tails;
 
 /// Events of one read while catching up.
-const READ: u32 = 500;
+const READ: u32 = 1_000;
 /// The pauses while the database does not answer.
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
