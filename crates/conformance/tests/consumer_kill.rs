@@ -91,18 +91,18 @@ async fn a_killed_consumer_is_followed(url: &str) {
     let whole = |of: &BTreeMap<String, i64>, stream: &String| of.get(stream) == Some(&end);
     let streams: Vec<String> = (0..STREAMS).map(|n| format!("s{n}")).collect();
     while !streams.iter().all(|stream| whole(&seen, stream) || whole(&handled, stream)) {
-        let handed = tokio::time::timeout(Duration::from_mins(1), next.next()).await;
-        let handed = handed.expect("the leases of the dead end").expect("the database answers");
-        let stream = handed.event.stream.clone();
+        let given = tokio::time::timeout(Duration::from_mins(1), next.next()).await;
+        let given = given.expect("the leases of the dead end").expect("the database answers");
+        let stream = given.event.stream.clone();
         let last = seen.get(&stream).copied();
         if let Some(last) = last {
-            assert_eq!(handed.event.version, last + 1, "in order, of {stream}");
+            assert_eq!(given.event.version, last + 1, "in order, of {stream}");
         } else {
             let surely = handled.get(&stream).copied().unwrap_or(0);
-            assert!(handed.event.version <= surely + 1, "nothing of {stream} is skipped");
+            assert!(given.event.version <= surely + 1, "nothing of {stream} is skipped");
         }
-        seen.insert(stream, handed.event.version);
-        next.commit(&handed).await.expect("holds it");
+        seen.insert(stream, given.event.version);
+        next.commit(&given).await.expect("holds it");
     }
     db.close().await;
 }

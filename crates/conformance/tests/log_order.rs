@@ -11,7 +11,7 @@ use mnemon::events::{Append, Event, EventFilter, NewEvent, Told};
 use mnemon_core::events::Events as _;
 use mnemon_core::migrations::Migrations as _;
 use mnemon_core::steps::{Step, Write};
-use mnemon_core::{Cursor, RequestId, Scope, Store};
+use mnemon_core::{Cursor, RequestId, Scope};
 use mnemon_postgres::{Options, PostgresMigrator, PostgresStore};
 use mnemon_testkit::{Major, OwnServer, Server, Settings, StopMode, TestDatabase};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -165,7 +165,7 @@ async fn own_server_a_subscription_outlives_a_restart() {
     plain(&own, "s").await;
     let mut all = db.events().subscribe(&acme(), EventFilter::default(), None).expect("subscribes");
     let (mut told, mut interrupted, mut resumed) = (Vec::new(), 0, 0);
-    while told.len() < 1 {
+    while told.is_empty() {
         if let Told::Event(event) = all.next().await.expect("goes on") {
             told.push(event.version);
         }
