@@ -111,11 +111,9 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
             Ok(Batch { rows, more })
         }
         Task::Receipts => steps::sweep(conn, size).await,
-        // Its work follows, outside this transaction.
-        Task::DeadLetters => Ok(Batch::default()),
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
-        // The summaries themselves are written outside: this is a sign of life.
-        Task::Summaries => Ok(Batch::default()),
+        // Their work is done outside this transaction: this is a sign of life.
+        Task::DeadLetters | Task::Summaries => Ok(Batch::default()),
         Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
     }
