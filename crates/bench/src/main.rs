@@ -1,10 +1,13 @@
 //! `mnemon-bench`: every performance claim of Mnemon, measured beside its peer or its limit in
 //! the same run. Results on stdout, progress on stderr; exit code 1 when a bar was missed.
 
+mod clients;
+mod dlq;
 mod locomo;
 mod report;
 mod steps;
 mod target;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -25,16 +28,28 @@ struct Cli {
 enum Bench {
     /// The benches there are.
     List,
+    /// Ten thousand logical clients over a pool of twenty.
+    Clients(clients::Options),
+    /// Dead letters beside raw loops and pgmq; what the tables weigh after many cycles.
+    Dlq(dlq::Options),
     /// Evidence recall@10 on conversations of the `LoCoMo` data set.
     Locomo(locomo::Options),
     /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
     Steps(steps::Options),
+    /// Compare-and-set saves among a million runs.
+    Workflows(workflows::Options),
 }
 
 /// Name and claim of every bench, in the order of the help.
-const BENCHES: [(&str, &str); 2] = [
+const BENCHES: [(&str, &str); 5] = [
+    ("clients", "10,000 clients over 20 connections are served; one more than may wait is refused"),
+    (
+        "dlq",
+        "take and ack at least as fast as the raw loop and pgmq; tables at most twice their rows",
+    ),
     ("locomo", "evidence recall@10 of the text branch, and of recall by default, is at least 0.59"),
     ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
+    ("workflows", "a compare-and-set save among 1,000,000 runs within 10 ms at p99"),
 ];
 
 #[tokio::main]
@@ -61,8 +76,11 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
             list(cli.json);
             return Ok(true);
         }
+        Bench::Clients(options) => clients::run(options).await?,
+        Bench::Dlq(options) => dlq::run(options).await?,
         Bench::Locomo(options) => locomo::run(options).await?,
         Bench::Steps(options) => steps::run(options).await?,
+        Bench::Workflows(options) => workflows::run(options).await?,
     };
     report.print(cli.json);
     Ok(report.held())

@@ -23,6 +23,11 @@ impl Bar {
     pub(crate) fn at_least(name: impl Into<String>, value: f64, target: f64) -> Self {
         Self { name: name.into(), value, target, op: ">=", ok: value >= target }
     }
+
+    /// A figure that must not be over `target`.
+    pub(crate) fn at_most(name: impl Into<String>, value: f64, target: f64) -> Self {
+        Self { name: name.into(), value, target, op: "<=", ok: value <= target }
+    }
 }
 
 /// One bench's outcome.

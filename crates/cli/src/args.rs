@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     claims, completions, config, dead_letters, demo, doctor, events, locks, memories, migrate,
-    recall, receipt, remember, threads, turns, upkeep,
+    recall, receipt, remember, threads, turns, upkeep, workflows,
 };
 use crate::exit;
 
@@ -102,7 +102,10 @@ pub(crate) enum Command {
     /// Read what happened
     #[command(subcommand)]
     Events(events::Events),
-    /// Look at what failed
+    /// Look at workflow runs and keep what they follow
+    #[command(subcommand)]
+    Workflows(workflows::Workflows),
+    /// Look at what failed, retry and prune it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
     /// Look at who holds what

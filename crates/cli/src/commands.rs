@@ -3,6 +3,7 @@
 pub(crate) mod claims;
 pub(crate) mod completions;
 pub(crate) mod config;
+mod confirm;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -18,6 +19,7 @@ mod show;
 pub(crate) mod threads;
 pub(crate) mod turns;
 pub(crate) mod upkeep;
+pub(crate) mod workflows;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
@@ -42,6 +44,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Done {
         Command::Turns(command) => command.run(&context).await,
         Command::Threads(command) => command.run(&context).await,
         Command::Events(command) => command.run(&context).await,
+        Command::Workflows(command) => command.run(&context).await,
         Command::DeadLetters(command) => command.run(&context).await,
         Command::Locks(command) => command.run(&context).await,
         Command::Receipt(command) => command.run(&context).await,

@@ -11,6 +11,7 @@ use mnemon::claims::NewClaim;
 use mnemon::dead_letters::Burial;
 use mnemon::events::{Append, NewEvent};
 use mnemon::turns::NewTurn;
+use mnemon::workflows::{RunStatus, SaveRun};
 use mnemon::{Mnemon, NewMemory, RequestId, Scope, Step, Write};
 use serde_json::json;
 
@@ -51,6 +52,17 @@ fn lived_in() -> House {
         db.commit(&scope(), step(2)).await.unwrap();
         let hour = Duration::from_hours(1);
         db.locks().acquire(&scope(), "thread:trip", "worker-1", hour).await.unwrap();
+        let run = SaveRun {
+            status: RunStatus::Running,
+            repo: Some("acme/site".into()),
+            state: json!({ "done": 3 }),
+            counters: [("items".to_owned(), 40)].into(),
+            timings_ms: [("setup".to_owned(), 1_200)].into(),
+            definition: Some("nightly".into()),
+            ..SaveRun::new("job-1", "mapreduce")
+        };
+        db.workflows().save(&scope(), run, None).await.unwrap();
+        db.workflows().link_job(&scope(), "job-1", "mapreduce-20260302").await.unwrap();
         db.close().await;
     });
     house
@@ -75,6 +87,19 @@ fn what_a_step_left_is_read_by_people() {
         ("locks", &["locks", "list"]),
         ("dead_letters", &["dead-letters", "list"]),
         ("dead_letters_elsewhere", &["dead-letters", "list", "letters"]),
+        ("dead_letter", &["dead-letters", "show", "mails", "m-1"]),
+        ("dead_letters_stats", &["dead-letters", "stats"]),
+        ("dead_letters_retry", &["dead-letters", "retry", "mails", "--reviewed"]),
+        ("dead_letters_prune_unsure", &["dead-letters", "prune", "--older-than", "30d"]),
+        ("dead_letters_prune_dry", &["dead-letters", "prune", "--older-than", "0s", "--dry-run"]),
+        ("dead_letters_prune_span", &["dead-letters", "prune", "--older-than", "soon"]),
+        ("runs", &["workflows", "runs", "list"]),
+        ("run", &["workflows", "runs", "show", "job-1"]),
+        ("run_paused", &["workflows", "runs", "pause", "job-1"]),
+        ("run_resumed", &["workflows", "runs", "resume", "job-1"]),
+        ("run_cancel_unsure", &["workflows", "runs", "cancel", "job-1"]),
+        ("run_cancelled", &["workflows", "runs", "cancel", "job-1", "--yes"]),
+        ("run_over", &["workflows", "runs", "resume", "job-1"]),
     ] {
         insta::assert_snapshot!(name, house.run(&with_who(args)));
     }
@@ -148,9 +173,44 @@ fn every_facet_speaks_json() {
     assert_eq!(json(&["events", "read", "plans"])["items"][1]["data"]["stops"], 2);
     assert_eq!(json(&["locks", "list"])["items"][0]["fence"], 1);
     assert_eq!(json(&["dead-letters", "list", "mails"])["items"][0]["attempts"], 2);
+    assert_eq!(json(&["dead-letters", "show", "mails", "m-1"])["attempts"][0]["attempt"], 2);
+    assert_eq!(json(&["dead-letters", "stats"])["by_state"]["ready"], 1);
+    assert_eq!(json(&["dead-letters", "retry"])["ready"], 0);
+    let dry = json(&["dead-letters", "prune", "--older-than", "0s", "--dry-run"]);
+    assert_eq!(dry, json!({ "items": 1, "dry_run": true }));
+    assert_eq!(json(&["workflows", "runs", "list"])["items"][0]["id"], "job-1");
+    assert_eq!(json(&["workflows", "runs", "show", "job-1"])["stats"]["jobs"], 1);
+    assert_eq!(json(&["workflows", "runs", "pause", "job-1"])["version"], 2);
     let belief = json(&["claims", "belief", "ada", "destination"]);
     assert_eq!(belief["primary"]["value"], "Nepal");
     assert_eq!(belief["primary"]["corroboration_count"], 1);
+}
+
+#[test]
+fn definitions_are_kept_version_by_version() {
+    let house = House::new();
+    house.file("lint.yml", "steps:\n  - shell: cargo clippy\n");
+    house.file("lint2.json", "{\"steps\": []}");
+    house.file("bad.json", "{");
+    let save: Vec<&str> = "workflows definitions save lint".split(' ').collect();
+    let said = |args: &[&str]| house.run(&with_who(args));
+    let about = ["lint.yml", "--tag", "ci", "--author", "ada", "--label", "1.0"];
+
+    insta::assert_snapshot!("definition_saved", said(&[&save[..], &about].concat()));
+    insta::assert_snapshot!("definition_known", said(&[&save[..], &about].concat()));
+    said(&[&save[..], &["lint2.json", "--tag", "ci"]].concat()).exits(0);
+    insta::assert_snapshot!("definition_bad", said(&[&save[..], &["bad.json"]].concat()));
+    said(&[&save[..], &["nowhere.yml"]].concat()).exits(1);
+    let list = ["workflows", "definitions", "list", "--tag", "ci"];
+    insta::assert_snapshot!("definitions", said(&list));
+    let show = ["workflows", "definitions", "show", "lint", "--definition-version", "1"];
+    insta::assert_snapshot!("definition", said(&show));
+    let json = said(&["--json", "workflows", "definitions", "show", "lint"]).exits(0).json();
+    assert_eq!((&json["version"], &json["format"]), (&json!(2), &json!("json")));
+    let delete = ["workflows", "definitions", "delete", "lint"];
+    insta::assert_snapshot!("definition_unsure", said(&delete));
+    said(&[&delete[..], &["--yes"]].concat()).exits(0);
+    said(&show).exits(3);
 }
 
 #[test]

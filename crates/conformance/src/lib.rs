@@ -398,6 +398,28 @@ pub fn cases() -> Vec<Case> {
             another_scopes_run_is_not_found,
             bad_input_is_refused,
         }
+        "workflows" => workflows::runs {
+            counters_timings_and_errors_come_back,
+            a_status_moves_whatever_the_version,
+            every_transition_is_as_the_table_says,
+            every_try_is_an_execution,
+            executions_and_histories_are_paged,
+            runs_are_listed_newest_first_by_what_they_are,
+            a_job_belongs_to_one_run,
+            a_run_is_deleted_with_what_belongs_to_it,
+            a_run_over_its_limits_is_refused,
+            random_moves_agree_with_the_model,
+        }
+        "workflows" => workflows::definitions {
+            every_field_of_a_definition_comes_back,
+            other_content_is_a_new_version,
+            eight_writers_of_a_definition_leave_no_gap,
+            what_is_said_about_a_definition_changes_alone,
+            definitions_are_listed_by_id_and_filtered,
+            a_deleted_definition_leaves_its_runs_history,
+            another_scopes_definition_is_not_found,
+            bad_definitions_are_refused,
+        }
         "dead_letters" => dead_letters {
             items_are_taken_oldest_first_and_acknowledged,
             what_a_dead_worker_took_comes_back,
@@ -627,6 +649,13 @@ fn under_row_level_security() -> Vec<Case> {
             a_refused_write_leaves_nothing,
             the_same_id_at_once_is_written_once,
             sixteen_writers_in_random_order_do_not_deadlock,
+        }
+        "workflows_rls" => workflows::runs {
+            every_try_is_an_execution,
+            runs_are_listed_newest_first_by_what_they_are,
+        }
+        "workflows_rls" => workflows::definitions {
+            definitions_are_listed_by_id_and_filtered,
         }
         "dead_letters_rls" => dead_letters {
             sixteen_takers_share_without_doubles,

@@ -1,5 +1,8 @@
 //! Cases for workflow runs: compare-and-set, legal transitions only.
 
+pub(crate) mod definitions;
+pub(crate) mod runs;
+
 use std::sync::Arc;
 
 use mnemon_core::workflows::{RunStatus, SaveRun};

@@ -1,6 +1,10 @@
 -- Takes away what 0002 made; memories, events and what carries them stay.
 drop table mnemon.dead_letter_attempts;
 drop table mnemon.dead_letters;
+drop table mnemon.workflow_definition_versions;
+drop table mnemon.workflow_definitions;
+drop table mnemon.workflow_jobs;
+drop table mnemon.workflow_executions;
 drop table mnemon.workflow_runs;
 drop table mnemon.claim_current;
 drop table mnemon.claim_ledger_payloads;

@@ -495,37 +495,152 @@ comment on column mnemon.claim_current.user_id is 'The user of the scope; noted 
 -- ---------------------------------------------------------------- workflows
 
 create table mnemon.workflow_runs (
-    tenant     text        not null,
-    id         text        not null,
-    kind       text        not null,
-    repo       text,
-    status     text        not null,
-    version    bigint      not null,
-    user_id    text,
-    agent_id   text,
-    session_id text,
-    run_id     text,
-    started_at timestamptz not null,
-    updated_at timestamptz not null,
-    metadata   jsonb       not null,
-    state      jsonb       not null,
+    tenant             text        not null,
+    id                 text        collate "C" not null,
+    kind               text        not null,
+    repo               text,
+    status             text        not null,
+    version            bigint      not null,
+    definition_id      text,
+    definition_version integer,
+    execution          integer     not null,
+    user_id            text,
+    agent_id           text,
+    session_id         text,
+    run_id             text,
+    started_at         timestamptz not null,
+    updated_at         timestamptz not null,
+    completed_at       timestamptz,
+    error              text,
+    counters           jsonb       not null,
+    timings            jsonb       not null,
+    metadata           jsonb       not null,
+    state              jsonb       not null,
     primary key (tenant, id)
 ) with (fillfactor = 70);
-comment on table  mnemon.workflow_runs is 'Workflow runs, saved by compare-and-set.';
+comment on table  mnemon.workflow_runs is 'Workflow runs, saved by compare-and-set. No index on what changes per save.';
 comment on column mnemon.workflow_runs.tenant is 'Whose.';
 comment on column mnemon.workflow_runs.id is 'The caller''s id.';
 comment on column mnemon.workflow_runs.kind is 'What kind of workflow.';
 comment on column mnemon.workflow_runs.repo is 'The repository it works on.';
 comment on column mnemon.workflow_runs.status is 'How it stands.';
 comment on column mnemon.workflow_runs.version is 'From 1, by one at each save.';
+comment on column mnemon.workflow_runs.definition_id is 'The definition it follows.';
+comment on column mnemon.workflow_runs.definition_version is 'Which version of it.';
+comment on column mnemon.workflow_runs.execution is 'Its newest execution; 0: none yet.';
 comment on column mnemon.workflow_runs.user_id is 'The user of the scope that started it.';
 comment on column mnemon.workflow_runs.agent_id is 'The agent of the scope that started it.';
 comment on column mnemon.workflow_runs.session_id is 'The session it was started in.';
 comment on column mnemon.workflow_runs.run_id is 'The run of the scope; noted only.';
 comment on column mnemon.workflow_runs.started_at is 'When it was first saved.';
 comment on column mnemon.workflow_runs.updated_at is 'When it was last saved.';
+comment on column mnemon.workflow_runs.completed_at is 'When it completed, failed or was cancelled.';
+comment on column mnemon.workflow_runs.error is 'Why it failed.';
+comment on column mnemon.workflow_runs.counters is 'The caller''s counts, by name.';
+comment on column mnemon.workflow_runs.timings is 'The caller''s durations in milliseconds, by name.';
 comment on column mnemon.workflow_runs.metadata is 'The caller''s JSON object.';
 comment on column mnemon.workflow_runs.state is 'Its state.';
+create index workflow_runs_started on mnemon.workflow_runs (tenant, started_at, id);
+create index workflow_runs_status on mnemon.workflow_runs (tenant, status, started_at, id);
+create index workflow_runs_repo on mnemon.workflow_runs (tenant, repo, started_at, id)
+    where repo is not null;
+
+create table mnemon.workflow_executions (
+    tenant             text        not null,
+    run                text        collate "C" not null,
+    execution          integer     not null,
+    definition_id      text,
+    definition_version integer,
+    status             text        not null,
+    user_id            text,
+    agent_id           text,
+    started_at         timestamptz not null,
+    finished_at        timestamptz,
+    primary key (tenant, run, execution)
+) with (fillfactor = 90);
+comment on table  mnemon.workflow_executions is 'Every try of a run: from when it began to run until it completed, failed or was cancelled.';
+comment on column mnemon.workflow_executions.tenant is 'Whose.';
+comment on column mnemon.workflow_executions.run is 'The run.';
+comment on column mnemon.workflow_executions.execution is 'Which try, from 1.';
+comment on column mnemon.workflow_executions.definition_id is 'The definition it followed.';
+comment on column mnemon.workflow_executions.definition_version is 'Which version of it.';
+comment on column mnemon.workflow_executions.status is 'running, or how it ended.';
+comment on column mnemon.workflow_executions.user_id is 'The user of the scope that started the run.';
+comment on column mnemon.workflow_executions.agent_id is 'The agent of the scope that started the run.';
+comment on column mnemon.workflow_executions.started_at is 'When it began.';
+comment on column mnemon.workflow_executions.finished_at is 'When it ended.';
+create index workflow_executions_definition on mnemon.workflow_executions
+    (tenant, definition_id, started_at, run, execution) where definition_id is not null;
+
+create table mnemon.workflow_jobs (
+    tenant     text        not null,
+    job_id     text        collate "C" not null,
+    run        text        collate "C" not null,
+    user_id    text,
+    agent_id   text,
+    created_at timestamptz not null,
+    primary key (tenant, job_id)
+);
+comment on table  mnemon.workflow_jobs is 'Which jobs belong to which run.';
+comment on column mnemon.workflow_jobs.tenant is 'Whose.';
+comment on column mnemon.workflow_jobs.job_id is 'The job, by its caller''s name.';
+comment on column mnemon.workflow_jobs.run is 'The run it belongs to.';
+comment on column mnemon.workflow_jobs.user_id is 'The user of the scope that started the run.';
+comment on column mnemon.workflow_jobs.agent_id is 'The agent of the scope that started the run.';
+comment on column mnemon.workflow_jobs.created_at is 'When it was linked.';
+create index workflow_jobs_run on mnemon.workflow_jobs (tenant, run, job_id);
+
+create table mnemon.workflow_definitions (
+    tenant      text        not null,
+    id          text        collate "C" not null,
+    name        text        not null,
+    version     integer     not null,
+    description text,
+    author      text,
+    tags        text[]      not null,
+    parameters  jsonb       not null,
+    user_id     text,
+    agent_id    text,
+    created_at  timestamptz not null,
+    updated_at  timestamptz not null,
+    primary key (tenant, id)
+);
+comment on table  mnemon.workflow_definitions is 'The head of every workflow definition.';
+comment on column mnemon.workflow_definitions.tenant is 'Whose.';
+comment on column mnemon.workflow_definitions.id is 'The caller''s id.';
+comment on column mnemon.workflow_definitions.name is 'What people call it.';
+comment on column mnemon.workflow_definitions.version is 'Its newest version.';
+comment on column mnemon.workflow_definitions.description is 'What it is for.';
+comment on column mnemon.workflow_definitions.author is 'Who wrote it.';
+comment on column mnemon.workflow_definitions.tags is 'What it is found by.';
+comment on column mnemon.workflow_definitions.parameters is 'What a run is given, by name.';
+comment on column mnemon.workflow_definitions.user_id is 'The user of the scope that saved it first.';
+comment on column mnemon.workflow_definitions.agent_id is 'The agent of the scope that saved it first.';
+comment on column mnemon.workflow_definitions.created_at is 'When it was first saved.';
+comment on column mnemon.workflow_definitions.updated_at is 'When it was last changed.';
+
+create table mnemon.workflow_definition_versions (
+    tenant     text        not null,
+    id         text        collate "C" not null,
+    version    integer     not null,
+    label      text,
+    format     text        not null,
+    content    text        not null,
+    user_id    text,
+    agent_id   text,
+    created_at timestamptz not null,
+    primary key (tenant, id, version)
+);
+comment on table  mnemon.workflow_definition_versions is 'What a definition said, version by version; never rewritten.';
+comment on column mnemon.workflow_definition_versions.tenant is 'Whose.';
+comment on column mnemon.workflow_definition_versions.id is 'The definition.';
+comment on column mnemon.workflow_definition_versions.version is 'From 1, without gaps.';
+comment on column mnemon.workflow_definition_versions.label is 'What its author calls this version.';
+comment on column mnemon.workflow_definition_versions.format is 'yaml or json.';
+comment on column mnemon.workflow_definition_versions.content is 'The text, as it was given.';
+comment on column mnemon.workflow_definition_versions.user_id is 'The user of the scope that saved it.';
+comment on column mnemon.workflow_definition_versions.agent_id is 'The agent of the scope that saved it.';
+comment on column mnemon.workflow_definition_versions.created_at is 'When.';
 
 -- ---------------------------------------------------------------- dead letters
 

@@ -1,5 +1,9 @@
 drop table dead_letter_attempts;
 drop table dead_letters;
+drop table workflow_definition_versions;
+drop table workflow_definitions;
+drop table workflow_jobs;
+drop table workflow_executions;
 drop table workflow_runs;
 drop table claim_current;
 drop table claim_ledger_payloads;

@@ -293,15 +293,86 @@ create table workflow_runs (
     repo text,
     status text not null,
     version integer not null,
+    definition_id text,
+    definition_version integer,
+    -- Its newest execution; 0: none yet.
+    execution integer not null,
     user_id text,
     agent_id text,
     session_id text,
     run_id text,
     started_at integer not null,
     updated_at integer not null,
+    completed_at integer,
+    error text,
+    counters text not null,
+    -- In milliseconds.
+    timings text not null,
     metadata text not null,
     state text not null,
     primary key (tenant, id)
+) strict;
+create index workflow_runs_started on workflow_runs (tenant, started_at, id);
+create index workflow_runs_status on workflow_runs (tenant, status, started_at, id);
+create index workflow_runs_repo on workflow_runs (tenant, repo, started_at, id)
+    where repo is not null;
+
+create table workflow_executions (
+    tenant text not null,
+    run text not null,
+    execution integer not null,
+    definition_id text,
+    definition_version integer,
+    status text not null,
+    user_id text,
+    agent_id text,
+    started_at integer not null,
+    finished_at integer,
+    primary key (tenant, run, execution)
+) strict;
+create index workflow_executions_definition on workflow_executions
+    (tenant, definition_id, started_at, run, execution) where definition_id is not null;
+
+create table workflow_jobs (
+    tenant text not null,
+    job_id text not null,
+    run text not null,
+    user_id text,
+    agent_id text,
+    created_at integer not null,
+    primary key (tenant, job_id)
+) strict;
+create index workflow_jobs_run on workflow_jobs (tenant, run, job_id);
+
+create table workflow_definitions (
+    tenant text not null,
+    id text not null,
+    name text not null,
+    -- Its newest version.
+    version integer not null,
+    description text,
+    author text,
+    -- A JSON list.
+    tags text not null,
+    parameters text not null,
+    user_id text,
+    agent_id text,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (tenant, id)
+) strict;
+
+create table workflow_definition_versions (
+    tenant text not null,
+    id text not null,
+    version integer not null,
+    label text,
+    format text not null,
+    content text not null,
+    user_id text,
+    agent_id text,
+    created_at integer not null,
+    primary key (tenant, id, version)
 ) strict;
 
 create table dead_letters (

@@ -55,7 +55,10 @@ pub(crate) const ALL: &[&[&str]] = &[
     crate::turns::remove::sql::ALL,
     crate::turns::summarize::sql::ALL,
     crate::upkeep::sql::ALL,
-    crate::workflows::sql::ALL,
+    crate::workflows::definitions::sql::ALL,
+    crate::workflows::history::sql::ALL,
+    crate::workflows::read::sql::ALL,
+    crate::workflows::write::sql::ALL,
 ];
 
 #[cfg(test)]
@@ -143,6 +146,12 @@ mod tests {
             crate::dead_letters::deliver::sql::DELIVERED,
             crate::dead_letters::read::sql::LIST,
             crate::dead_letters::read::sql::ATTEMPTS,
+            crate::workflows::read::sql::LIST,
+            crate::workflows::read::sql::LIST_STATUS,
+            crate::workflows::history::sql::OF_RUN,
+            crate::workflows::history::sql::OF_DEFINITION,
+            crate::workflows::history::sql::JOBS,
+            crate::workflows::write::sql::CLOSE,
         ] {
             let mut explained = conn.prepare(&format!("explain query plan {statement}")).unwrap();
             let mut steps = explained.raw_query();

@@ -1,32 +1,26 @@
-//! Workflow runs in SQLite: saved by compare-and-set, decided in core.
+//! Workflows in SQLite: runs saved by compare-and-set, decided in core; their executions, jobs
+//! and definitions.
+
+pub(crate) mod definitions;
+pub(crate) mod history;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use async_trait::async_trait;
 use mnemon_core::locks::Guard;
-use mnemon_core::scope::Admitted;
-use mnemon_core::workflows::{RunStatus, SaveRun, WorkflowRun, Workflows, decide};
-use mnemon_core::{Error, Facet, Result, Scope, limits};
-use rusqlite::{Connection, params};
+use mnemon_core::workflows::{
+    Definition, DefinitionAbout, DefinitionFilter, DefinitionInfo, DefinitionSaved, Execution, Job,
+    NewDefinition, RunFilter, RunInfo, RunStats, RunStatus, SaveRun, WorkflowRun, WorkflowStats,
+    Workflows, after_definition, after_execution, after_job, after_run, check_id, check_link,
+};
+use mnemon_core::{Facet, Page, Paged, Result, Scope, limits};
 
-use crate::error::Done;
-use crate::open::now;
+use crate::locks;
 use crate::store::SqliteStore;
-use crate::{locks, row};
 
-pub(crate) mod sql {
-    crate::sql::statements! {
-        CURRENT = "select version, status, \
-            (?3 is null or user_id = ?3) and (?4 is null or agent_id = ?4) \
-            from workflow_runs where tenant = ?1 and id = ?2";
-        INSERT = "insert into workflow_runs (tenant, id, kind, repo, status, version, user_id, \
-            agent_id, session_id, run_id, started_at, updated_at, metadata, state) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13)";
-        UPDATE = "update workflow_runs set kind = ?3, repo = ?4, status = ?5, version = ?6, \
-            updated_at = ?7, metadata = ?8, state = ?9 where tenant = ?1 and id = ?2";
-        LOAD = "select kind, repo, status, state, metadata, version, user_id, agent_id, \
-            started_at, updated_at from workflow_runs where tenant = ?1 and id = ?2 \
-            and (?3 is null or user_id = ?3) and (?4 is null or agent_id = ?4)";
-    }
-}
+pub(crate) use write::save;
+
+const WHAT: &str = "a workflow run";
 
 #[async_trait]
 impl Workflows for SqliteStore {
@@ -44,83 +38,217 @@ impl Workflows for SqliteStore {
         .await
     }
 
-    async fn load(&self, scope: &Scope, id: &str) -> Result<WorkflowRun> {
+    async fn update_state(
+        &self,
+        scope: &Scope,
+        id: &str,
+        status: RunStatus,
+        error: Option<&str>,
+        guard: Option<&Guard>,
+    ) -> Result<i64> {
         self.alive()?;
         scope.admit(Facet::Workflows)?;
-        limits::name("run.id", id, limits::RUN_ID_BYTES)?;
-        let (scope, id) = (scope.clone(), id.to_owned());
-        self.read("loading a workflow run", move |conn| {
-            load(conn, &scope.admit(Facet::Workflows)?, &id)
+        check_id(id)?;
+        limits::label("run.error", error.unwrap_or_default(), limits::ERROR_BYTES)?;
+        locks::check_guard(guard)?;
+        let (scope, guard) = (scope.clone(), guard.cloned());
+        let (id, error) = (id.to_owned(), error.map(str::to_owned));
+        self.write("moving a workflow run", move |conn| {
+            let scope = scope.admit(Facet::Workflows)?;
+            locks::guard(conn, &scope, guard.as_ref())?;
+            write::update_state(conn, &scope, &id, status, error.as_deref())
         })
         .await
     }
-}
 
-/// Saves a run on the version it builds on. A run that the scope does not see is not found.
-pub(crate) fn save(conn: &Connection, scope: &Admitted<'_>, run: &SaveRun) -> Done<i64> {
-    let current = current(conn, scope, &run.id)?;
-    let version = decide(current, run)?;
-    let (now, status) = (now(conn)?, run.status.as_str());
-    let (metadata, state) = (run.metadata.to_string(), run.state.to_string());
-    if current.is_some() {
-        conn.prepare_cached(sql::UPDATE)?.execute(params![
-            scope.tenant,
-            run.id,
-            run.kind,
-            run.repo,
-            status,
-            version,
-            now,
-            metadata,
-            state
-        ])?;
-    } else {
-        conn.prepare_cached(sql::INSERT)?.execute(params![
-            scope.tenant,
-            run.id,
-            run.kind,
-            run.repo,
-            status,
-            version,
-            scope.user,
-            scope.agent,
-            scope.session,
-            scope.run,
-            now,
-            metadata,
-            state
-        ])?;
+    async fn load(&self, scope: &Scope, id: &str) -> Result<WorkflowRun> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        check_id(id)?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read("loading a workflow run", move |conn| {
+            read::load(conn, &scope.admit(Facet::Workflows)?, &id)
+        })
+        .await
     }
-    Ok(version)
-}
 
-fn current(conn: &Connection, scope: &Admitted<'_>, id: &str) -> Done<Option<(i64, RunStatus)>> {
-    let mut statement = conn.prepare_cached(sql::CURRENT)?;
-    let mut rows = statement.query(params![scope.tenant, id, scope.user, scope.agent])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    if !row.get::<_, Option<bool>>(2)?.unwrap_or(false) {
-        return Err(Error::not_found("workflow run", id).into());
+    async fn list(&self, scope: &Scope, filter: &RunFilter, page: &Page) -> Result<Paged<RunInfo>> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        let below = after_run(filter, page)?;
+        let (scope, filter, limit) = (scope.clone(), filter.clone(), page.limit);
+        self.read("listing workflow runs", move |conn| {
+            read::list(conn, &scope.admit(Facet::Workflows)?, &filter, below.as_ref(), limit)
+        })
+        .await
     }
-    Ok(Some((row.get(0)?, row::named(row, 1, "a workflow run")?)))
-}
 
-fn load(conn: &Connection, scope: &Admitted<'_>, id: &str) -> Done<WorkflowRun> {
-    let mut statement = conn.prepare_cached(sql::LOAD)?;
-    let mut rows = statement.query(params![scope.tenant, id, scope.user, scope.agent])?;
-    let Some(row) = rows.next()? else {
-        return Err(Error::not_found("workflow run", id).into());
-    };
-    Ok(WorkflowRun {
-        id: id.to_owned(),
-        kind: row.get(0)?,
-        repo: row.get(1)?,
-        status: row::named(row, 2, "a workflow run")?,
-        state: row::json(row, 3, "a workflow run's state")?,
-        metadata: row::json(row, 4, "a workflow run's metadata")?,
-        version: row.get(5)?,
-        user: row.get(6)?,
-        agent: row.get(7)?,
-        started_at: row::time(row, 8)?,
-        updated_at: row::time(row, 9)?,
-    })
+    async fn delete(&self, scope: &Scope, id: &str) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        check_id(id)?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("deleting a workflow run", move |conn| {
+            write::delete(conn, &scope.admit(Facet::Workflows)?, &id)
+        })
+        .await
+    }
+
+    async fn run_stats(&self, scope: &Scope, id: &str) -> Result<RunStats> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        check_id(id)?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read("counting of a workflow run", move |conn| {
+            read::run_stats(conn, &scope.admit(Facet::Workflows)?, &id)
+        })
+        .await
+    }
+
+    async fn stats(&self, scope: &Scope, filter: &RunFilter) -> Result<WorkflowStats> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        filter.check()?;
+        let (scope, filter) = (scope.clone(), filter.clone());
+        self.read("counting workflow runs", move |conn| {
+            read::stats(conn, &scope.admit(Facet::Workflows)?, &filter)
+        })
+        .await
+    }
+
+    async fn executions(&self, scope: &Scope, id: &str, page: &Page) -> Result<Paged<Execution>> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        let below = after_execution(id, page)?;
+        let (scope, id, limit) = (scope.clone(), id.to_owned(), page.limit);
+        self.read("listing a run's executions", move |conn| {
+            history::of_run(conn, &scope.admit(Facet::Workflows)?, &id, below.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        definition: &str,
+        page: &Page,
+    ) -> Result<Paged<Execution>> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        let below = after_execution(definition, page)?;
+        let (scope, id, limit) = (scope.clone(), definition.to_owned(), page.limit);
+        self.read("listing a definition's executions", move |conn| {
+            let scope = scope.admit(Facet::Workflows)?;
+            history::of_definition(conn, &scope, &id, below.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn link_job(&self, scope: &Scope, id: &str, job: &str) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        check_link(id, job)?;
+        let (scope, id, job) = (scope.clone(), id.to_owned(), job.to_owned());
+        self.write("linking a job to a run", move |conn| {
+            history::link(conn, &scope.admit(Facet::Workflows)?, &id, &job)
+        })
+        .await
+    }
+
+    async fn run_of_job(&self, scope: &Scope, job: &str) -> Result<String> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        limits::name("job", job, limits::RUN_ID_BYTES)?;
+        let (scope, job) = (scope.clone(), job.to_owned());
+        self.read("looking for a job's run", move |conn| {
+            history::run_of_job(conn, &scope.admit(Facet::Workflows)?, &job)
+        })
+        .await
+    }
+
+    async fn jobs(&self, scope: &Scope, id: &str, page: &Page) -> Result<Paged<Job>> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        let after = after_job(id, page)?;
+        let (scope, id, limit) = (scope.clone(), id.to_owned(), page.limit);
+        self.read("listing a run's jobs", move |conn| {
+            history::jobs(conn, &scope.admit(Facet::Workflows)?, &id, &after, limit)
+        })
+        .await
+    }
+
+    async fn save_definition(
+        &self,
+        scope: &Scope,
+        definition: NewDefinition,
+    ) -> Result<DefinitionSaved> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        definition.check()?;
+        let scope = scope.clone();
+        self.write("saving a workflow definition", move |conn| {
+            definitions::save(conn, &scope.admit(Facet::Workflows)?, &definition)
+        })
+        .await
+    }
+
+    async fn definition(
+        &self,
+        scope: &Scope,
+        id: &str,
+        version: Option<u32>,
+    ) -> Result<Definition> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        limits::name("definition.id", id, limits::RUN_ID_BYTES)?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read("reading a workflow definition", move |conn| {
+            definitions::get(conn, &scope.admit(Facet::Workflows)?, &id, version)
+        })
+        .await
+    }
+
+    async fn definitions(
+        &self,
+        scope: &Scope,
+        filter: &DefinitionFilter,
+        page: &Page,
+    ) -> Result<Paged<DefinitionInfo>> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        let after = after_definition(filter, page)?;
+        let (scope, filter, limit) = (scope.clone(), filter.clone(), page.limit);
+        self.read("listing workflow definitions", move |conn| {
+            definitions::list(conn, &scope.admit(Facet::Workflows)?, &filter, &after, limit)
+        })
+        .await
+    }
+
+    async fn describe_definition(
+        &self,
+        scope: &Scope,
+        id: &str,
+        about: DefinitionAbout,
+    ) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        limits::name("definition.id", id, limits::RUN_ID_BYTES)?;
+        about.check()?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("describing a workflow definition", move |conn| {
+            definitions::describe(conn, &scope.admit(Facet::Workflows)?, &id, &about)
+        })
+        .await
+    }
+
+    async fn delete_definition(&self, scope: &Scope, id: &str) -> Result<()> {
+        self.alive()?;
+        scope.admit(Facet::Workflows)?;
+        limits::name("definition.id", id, limits::RUN_ID_BYTES)?;
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("deleting a workflow definition", move |conn| {
+            definitions::delete(conn, &scope.admit(Facet::Workflows)?, &id)
+        })
+        .await
+    }
 }

@@ -16,7 +16,11 @@ use mnemon_core::turns::{
     self, Assignment, Context, Due, Export, Imported, Key, NewTurn, Removed, SessionInfo, Settings,
     Standing, Summary, Turn, TurnAppended, Turns,
 };
-use mnemon_core::workflows::{SaveRun, WorkflowRun, Workflows};
+use mnemon_core::workflows::{
+    Definition, DefinitionAbout, DefinitionFilter, DefinitionInfo, DefinitionSaved, Execution, Job,
+    NewDefinition, RunFilter, RunInfo, RunStats, RunStatus, SaveRun, WorkflowRun, WorkflowStats,
+    Workflows,
+};
 use mnemon_core::{Cursor, Fence, Page, Paged, RequestId, Result, Scope};
 
 use super::FailingStore;
@@ -190,8 +194,99 @@ impl Workflows for FailingStore {
         self.call(self.inner.workflows().save(scope, run, guard)).await
     }
 
+    async fn update_state(
+        &self,
+        scope: &Scope,
+        id: &str,
+        status: RunStatus,
+        error: Option<&str>,
+        guard: Option<&Guard>,
+    ) -> Result<i64> {
+        self.call(self.inner.workflows().update_state(scope, id, status, error, guard)).await
+    }
+
     async fn load(&self, scope: &Scope, id: &str) -> Result<WorkflowRun> {
         self.call(self.inner.workflows().load(scope, id)).await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &RunFilter, page: &Page) -> Result<Paged<RunInfo>> {
+        self.call(self.inner.workflows().list(scope, filter, page)).await
+    }
+
+    async fn delete(&self, scope: &Scope, id: &str) -> Result<()> {
+        self.call(self.inner.workflows().delete(scope, id)).await
+    }
+
+    async fn run_stats(&self, scope: &Scope, id: &str) -> Result<RunStats> {
+        self.call(self.inner.workflows().run_stats(scope, id)).await
+    }
+
+    async fn stats(&self, scope: &Scope, filter: &RunFilter) -> Result<WorkflowStats> {
+        self.call(self.inner.workflows().stats(scope, filter)).await
+    }
+
+    async fn executions(&self, scope: &Scope, id: &str, page: &Page) -> Result<Paged<Execution>> {
+        self.call(self.inner.workflows().executions(scope, id, page)).await
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        definition: &str,
+        page: &Page,
+    ) -> Result<Paged<Execution>> {
+        self.call(self.inner.workflows().history(scope, definition, page)).await
+    }
+
+    async fn link_job(&self, scope: &Scope, id: &str, job: &str) -> Result<()> {
+        self.call(self.inner.workflows().link_job(scope, id, job)).await
+    }
+
+    async fn run_of_job(&self, scope: &Scope, job: &str) -> Result<String> {
+        self.call(self.inner.workflows().run_of_job(scope, job)).await
+    }
+
+    async fn jobs(&self, scope: &Scope, id: &str, page: &Page) -> Result<Paged<Job>> {
+        self.call(self.inner.workflows().jobs(scope, id, page)).await
+    }
+
+    async fn save_definition(
+        &self,
+        scope: &Scope,
+        definition: NewDefinition,
+    ) -> Result<DefinitionSaved> {
+        self.call(self.inner.workflows().save_definition(scope, definition)).await
+    }
+
+    async fn definition(
+        &self,
+        scope: &Scope,
+        id: &str,
+        version: Option<u32>,
+    ) -> Result<Definition> {
+        self.call(self.inner.workflows().definition(scope, id, version)).await
+    }
+
+    async fn definitions(
+        &self,
+        scope: &Scope,
+        filter: &DefinitionFilter,
+        page: &Page,
+    ) -> Result<Paged<DefinitionInfo>> {
+        self.call(self.inner.workflows().definitions(scope, filter, page)).await
+    }
+
+    async fn describe_definition(
+        &self,
+        scope: &Scope,
+        id: &str,
+        about: DefinitionAbout,
+    ) -> Result<()> {
+        self.call(self.inner.workflows().describe_definition(scope, id, about)).await
+    }
+
+    async fn delete_definition(&self, scope: &Scope, id: &str) -> Result<()> {
+        self.call(self.inner.workflows().delete_definition(scope, id)).await
     }
 }
 
