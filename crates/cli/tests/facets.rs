@@ -183,7 +183,7 @@ fn every_facet_speaks_json() {
     assert_eq!(json(&["workflows", "runs", "pause", "job-1"])["version"], 2);
     let belief = json(&["claims", "belief", "ada", "destination"]);
     assert_eq!(belief["primary"]["value"], "Nepal");
-    assert_eq!(belief["primary"]["corroboration_count"], 1);
+    assert_eq!(belief["primary"]["currency_signal"]["corroboration_count"], 1);
 }
 
 #[test]

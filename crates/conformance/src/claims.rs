@@ -1,12 +1,20 @@
 //! Cases for claims: what is believed, what is contested, and the ledger that says why.
 
+pub(crate) mod asking;
+pub(crate) mod audit;
+pub(crate) mod history;
+pub(crate) mod oracle;
+pub(crate) mod random;
+pub(crate) mod resolving;
+pub(crate) mod sound;
+
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use mnemon_core::claims::ledger::{GENESIS, LedgerKind};
 use mnemon_core::claims::{
-    AsOf, Asserted, Belief, BeliefStatus, Cardinality, ClaimId, Disposition, Line, NewClaim,
-    Provenance, ValidTime,
+    AsOf, Asserted, AuditQuery, Belief, BeliefStatus, Cardinality, ClaimId, Disposition, Line,
+    NewClaim, Provenance, ValidTime,
 };
 use mnemon_core::{Error, Page, RequestId, Scope, limits};
 use serde_json::{Value, json};
@@ -14,29 +22,29 @@ use serde_json::{Value, json};
 use crate::check::{fails_as, refused};
 use crate::ctx::{Ctx, acme};
 
-fn planner() -> Scope {
+pub(crate) fn planner() -> Scope {
     acme().agent("planner")
 }
 
-fn ceo(value: impl Into<Value>) -> NewClaim {
+pub(super) fn ceo(value: impl Into<Value>) -> NewClaim {
     NewClaim::new("acme", "ceo", value)
 }
 
-fn dated(value: &str, from: &str, until: Option<&str>) -> NewClaim {
+pub(super) fn dated(value: &str, from: &str, until: Option<&str>) -> NewClaim {
     let valid_time = ValidTime::parse(Some(from), until).expect("a window");
     NewClaim { valid_time, ..ceo(value) }
 }
 
-async fn say(ctx: &Ctx, claim: NewClaim) -> Asserted {
+pub(super) async fn say(ctx: &Ctx, claim: NewClaim) -> Asserted {
     ctx.claims().assert(&planner(), claim, None).await.expect("a plain claim is written")
 }
 
-async fn believed(ctx: &Ctx, when: AsOf) -> Belief {
+pub(super) async fn believed(ctx: &Ctx, when: AsOf) -> Belief {
     let line = Line::parse("acme", "ceo").expect("a line");
     ctx.claims().belief(&planner(), &line, when).await.expect("a belief is read")
 }
 
-async fn valid_at(ctx: &Ctx, date: &str) -> Belief {
+pub(super) async fn valid_at(ctx: &Ctx, date: &str) -> Belief {
     let (at, _) = mnemon_core::claims::interval::parse_date("at", date).expect("a date");
     believed(ctx, AsOf { valid_at: Some(at), as_of: None }).await
 }
@@ -80,8 +88,8 @@ pub(crate) async fn saying_the_same_again_corroborates(ctx: &Ctx) {
     let belief = believed(ctx, AsOf::default()).await;
     let primary = belief.primary.expect("one value");
     assert_eq!(belief.status, BeliefStatus::TimingUncertain, "no date was given");
-    assert_eq!((primary.claim, primary.corroboration_count), (first.id, 1));
-    assert_eq!(primary.last_refreshed_at, again.recorded_at);
+    assert_eq!((primary.claim, primary.currency_signal.corroboration_count), (first.id, 1));
+    assert_eq!(primary.currency_signal.last_refreshed_at, again.recorded_at);
 }
 
 pub(crate) async fn dated_windows_that_do_not_overlap_succeed_each_other(ctx: &Ctx) {
@@ -135,11 +143,16 @@ pub(crate) async fn a_re_entry_writes_only_to_the_ledger(ctx: &Ctx) {
     assert_eq!((re_entry.id, re_entry.created), (first.id, false));
     assert_eq!(re_entry.disposition, first.disposition);
     assert_eq!((ctx.rows("claims").await, ctx.rows("claim_ledger").await), (1, 2));
-    let ledger = ctx.claims().ledger(&planner(), &Page::default()).await.expect("is read").items;
+    let ledger = ctx
+        .claims()
+        .query_audit(&planner(), &AuditQuery::oldest_first(), &Page::default())
+        .await
+        .expect("is read")
+        .items;
     assert_eq!(ledger[1].kind, LedgerKind::RecallReEntryDetected);
     assert_eq!(ledger[1].claim, first.id);
     let primary = believed(ctx, AsOf::default()).await.primary.expect("one value");
-    assert_eq!(primary.corroboration_count, 0, "its own echo corroborates nothing");
+    assert_eq!(primary.currency_signal.corroboration_count, 0, "its own echo corroborates nothing");
 }
 
 pub(crate) async fn a_bogus_reference_is_not_found(ctx: &Ctx) {
@@ -208,7 +221,11 @@ pub(crate) async fn the_ledger_is_gapless_and_chained(ctx: &Ctx) {
 
     let (mut page, mut entries) = (Page::first(3), Vec::new());
     loop {
-        let piece = ctx.claims().ledger(&planner(), &page).await.expect("a page is read");
+        let piece = ctx
+            .claims()
+            .query_audit(&planner(), &AuditQuery::oldest_first(), &page)
+            .await
+            .expect("a page is read");
         entries.extend(piece.items);
         let Some(next) = piece.next else { break };
         page.cursor = Some(next);
@@ -260,13 +277,20 @@ pub(crate) async fn an_agents_claims_are_its_own(ctx: &Ctx) {
         assert_eq!(belief.expect("is read").status, BeliefStatus::NoBelief);
         let mine = ctx.claims().assert(&other, ceo("bob"), None).await.expect("is written");
         assert_eq!(mine.disposition, Disposition::CommittedCheap);
-        let ledger = ctx.claims().ledger(&other, &Page::default()).await.expect("is read");
+        let ledger = ctx
+            .claims()
+            .query_audit(&other, &AuditQuery::default(), &Page::default())
+            .await
+            .expect("is read");
         assert_eq!(ledger.items.len(), 1);
     }
     let user = planner().user("ada");
     let belief = ctx.claims().belief(&user, &line, AsOf::default()).await.expect("is read");
     assert_eq!(belief.primary.expect("a user only is noted").value, "ada");
-    fails_as(ctx.claims().ledger(&acme(), &Page::default()).await, "scope_required");
+    fails_as(
+        ctx.claims().query_audit(&acme(), &AuditQuery::default(), &Page::default()).await,
+        "scope_required",
+    );
     fails_as(ctx.claims().assert(&acme(), ceo("x"), None).await, "scope_required");
     fails_as(ctx.claims().belief(&acme(), &line, AsOf::default()).await, "scope_required");
 }
@@ -319,7 +343,7 @@ pub(crate) async fn bad_input_is_refused(ctx: &Ctx) {
     let re_entry = NewClaim { provenance: Provenance::RecallReEntry, ..ceo("x") };
     refuse(re_entry, "derived_from").await;
     let foreign = Page { limit: 1, cursor: Some(mnemon_core::Cursor::of("events", &["1"])) };
-    refused(claims.ledger(&planner(), &foreign).await, "page.cursor");
+    refused(claims.query_audit(&planner(), &AuditQuery::default(), &foreign).await, "page.cursor");
     let blank = Line { subject: " ".into(), predicate: "p".into() };
     let belief = claims.belief(&planner(), &blank, AsOf::default()).await;
     assert!(matches!(belief, Err(Error::Invalid { .. })));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mnemon_core::claims::AuditQuery;
 use mnemon_core::memories::NewMemory;
 use mnemon_core::turns::Key;
 use mnemon_core::{Error, RequestId, Result, Store};
@@ -89,7 +90,10 @@ pub(crate) async fn every_facet_of_a_failing_store_fails(ctx: &Ctx) {
     fails_as(store.upkeep().status().await, "unavailable");
     fails_as(store.locks().list(&ada(), &page).await, "unavailable");
     fails_as(store.turns().list(&ada(), &Key::from("x"), &page).await, "unavailable");
-    fails_as(store.claims().ledger(&ada(), &page).await, "unavailable");
+    fails_as(
+        store.claims().query_audit(&ada(), &AuditQuery::default(), &page).await,
+        "unavailable",
+    );
     fails_as(store.workflows().load(&ada(), "x").await, "unavailable");
     let thread = mnemon_core::checkpoints::Thread::new("x");
     fails_as(store.checkpoints().get(&ada(), &thread, None).await, "unavailable");

@@ -244,6 +244,26 @@ pub const CLAIM_NAME_BYTES: usize = 512;
 pub const CLAIM_VALUE_BYTES: usize = 64 * 1024;
 /// Parents one claim may have.
 pub const CLAIM_PARENTS: usize = 64;
+/// The longest reason for taking a claim back or for a verdict, in bytes.
+pub const CLAIM_REASON_BYTES: usize = 4 * 1024;
+/// The longest time an oracle may be given.
+pub const ADJUDICATION_TTL_MAX: Duration = Duration::from_hours(24 * 3650);
+/// Lines one `reconcile` puts in order.
+pub const RECONCILE_LINES: usize = 500;
+/// Questions that one `escalate` or `reconcile` asks about a line at the most.
+pub const LINE_QUESTIONS: usize = 16;
+/// Re-entries of a claim within this long count as one flood.
+pub const RE_ENTRY_WINDOW: Duration = Duration::from_hours(1);
+/// The pause before a question is put to an oracle again; it doubles …
+pub const ORACLE_PAUSE: Duration = Duration::from_secs(5);
+/// … up to this.
+pub const ORACLE_PAUSE_MAX: Duration = Duration::from_hours(1);
+/// How long a question that is being put stays with the process that puts it.
+pub const ORACLE_VISIBILITY: Duration = Duration::from_mins(2);
+/// How long a run of upkeep waits for an oracle's answers.
+pub const ORACLE_WAIT: Duration = Duration::from_secs(30);
+/// Questions one process puts at once.
+pub const ORACLE_AT_ONCE: u32 = 16;
 
 /// The longest run id or repository, in bytes.
 pub const RUN_ID_BYTES: usize = 512;

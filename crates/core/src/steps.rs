@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoints::{Placed, Put};
-use crate::claims::{Asserted, NewClaim};
+use crate::claims::{Asserted, Changed, ClaimWrite, NewClaim};
 use crate::dead_letters::{Burial, Buried, DeliveryReceipt};
 use crate::error::{Error, Result};
 use crate::events::{Append, Appended};
@@ -30,6 +30,8 @@ pub enum Write {
     Remember(Box<NewMemory>),
     /// A claim to assert.
     Assert(Box<NewClaim>),
+    /// Something about claims that are there.
+    Claims(Box<ClaimWrite>),
     /// A turn to append.
     Turn(Box<NewTurn>),
     /// A checkpoint to put.
@@ -49,7 +51,7 @@ impl Write {
     pub const fn facet(&self) -> Facet {
         match self {
             Self::Remember(_) => Facet::Memories,
-            Self::Assert(_) => Facet::Claims,
+            Self::Assert(_) | Self::Claims(_) => Facet::Claims,
             Self::Turn(_) => Facet::Turns,
             Self::Checkpoint(_) => Facet::Checkpoints,
             Self::Events(_) => Facet::Events,
@@ -65,7 +67,7 @@ impl Write {
             Self::Checkpoint(put) => {
                 (1, format!("{}\0{}", put.thread.thread_id, put.thread.namespace))
             }
-            Self::Assert(_) => (2, String::new()),
+            Self::Assert(_) | Self::Claims(_) => (2, String::new()),
             Self::Bury(burial) => (3, format!("{}\0{}", burial.queue, burial.item_id)),
             Self::Ack(receipt) => (3, format!("{}\0{}", receipt.queue, receipt.item_id)),
             Self::Events(append) => (4, append.stream.clone()),
@@ -80,6 +82,7 @@ impl Write {
         match self {
             Self::Remember(memory) => memory.check(&admitted),
             Self::Assert(claim) => claim.check(),
+            Self::Claims(write) => write.check(),
             Self::Turn(turn) => turn.check().and_then(|()| turn.key().run_of(&admitted).map(drop)),
             Self::Checkpoint(put) => put.check(),
             Self::Events(append) => append.check(),
@@ -243,6 +246,8 @@ pub enum Outcome {
     Remember(Remembered),
     /// Of [`Write::Assert`].
     Assert(Asserted),
+    /// Of [`Write::Claims`].
+    Claims(Changed),
     /// Of [`Write::Turn`].
     Turn(TurnAppended),
     /// Of [`Write::Checkpoint`].

@@ -31,11 +31,15 @@ pub enum Task {
     Summaries,
     /// Removes threads that were without activity for as long as they are kept, in batches.
     ExpiredThreads,
+    /// Turns questions that no oracle answered in time back into contested claims.
+    ExpiredAdjudications,
+    /// Puts questions about contested claims to the oracle of the process that runs it.
+    OracleQuestions,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
@@ -44,6 +48,8 @@ impl Task {
         Self::ExpiredTurns,
         Self::Summaries,
         Self::ExpiredThreads,
+        Self::ExpiredAdjudications,
+        Self::OracleQuestions,
     ];
 
     /// The task's name: `text-counts`.
@@ -57,6 +63,8 @@ impl Task {
             Self::ExpiredTurns => "expired-turns",
             Self::Summaries => "summaries",
             Self::ExpiredThreads => "expired-threads",
+            Self::ExpiredAdjudications => "expired-adjudications",
+            Self::OracleQuestions => "oracle-questions",
         }
     }
 
@@ -64,9 +72,11 @@ impl Task {
     pub const fn interval(self) -> Duration {
         match self {
             Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
-            Self::ExpiredMemories | Self::ExpiredTurns | Self::ExpiredThreads => {
-                Duration::from_mins(1)
-            }
+            Self::OracleQuestions => Duration::from_secs(2),
+            Self::ExpiredMemories
+            | Self::ExpiredTurns
+            | Self::ExpiredThreads
+            | Self::ExpiredAdjudications => Duration::from_mins(1),
             Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
         }
     }
@@ -77,6 +87,8 @@ impl Task {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::ExpiredMemories | Self::ExpiredTurns => 500,
             Self::ExpiredThreads => 20,
+            Self::ExpiredAdjudications => 100,
+            Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,
             Self::EventPartitions | Self::DeadLetters | Self::Summaries => 1,
         }
     }

@@ -3,11 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use mnemon_core::claims::adjudicate::{Rules, next_time};
-use mnemon_core::claims::fold::{Recorded, fold};
-use mnemon_core::claims::{
-    Cardinality, Claim, ClaimId, Criticality, Disposition, External, Line, Provenance, ValidTime,
-};
+use mnemon_core::claims::adjudicate::next_time;
 use mnemon_core::locks::{Held, Verdict, decide};
 use mnemon_core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
 use mnemon_core::memories::fuse::{Fusion, fuse};
@@ -33,36 +29,6 @@ fn fusion() -> impl Strategy<Value = Fusion> {
         (1.0_f64..100.0).prop_map(|k| Fusion::Rrf { k }),
         Just(Fusion::TextFirst),
     ]
-}
-
-fn recorded(id: u128) -> impl Strategy<Value = Recorded> {
-    (0_u8..3, 0_i64..50, proptest::option::of(0_i64..40), 1_i64..20, any::<bool>()).prop_map(
-        move |(value, recorded_at, start, length, trusted)| Recorded {
-            claim: Claim {
-                id: ClaimId(uuid::Uuid::from_u128(id)),
-                line: Line { subject: "s".into(), predicate: "p".into() },
-                value: value.into(),
-                cardinality: Cardinality::Functional,
-                provenance: Provenance::External(External::UserAsserted),
-                valid_time: ValidTime {
-                    start: start.map(at),
-                    end: start.map(|start| at(start + length)),
-                    valid_time_confidence: if trusted { 1.0 } else { 0.3 },
-                    ..ValidTime::default()
-                },
-                value_confidence: 1.0,
-                criticality: Criticality::Medium,
-                derivation_depth: 0,
-                recorded_at: at(recorded_at),
-            },
-            disposition: Disposition::CommittedCheap,
-            bounds: Vec::new(),
-        },
-    )
-}
-
-fn line() -> impl Strategy<Value = Vec<Recorded>> {
-    (0_usize..8).prop_flat_map(|n| (0..n).map(|id| recorded(id as u128)).collect::<Vec<_>>())
 }
 
 proptest! {
@@ -134,36 +100,6 @@ proptest! {
         let back: Cursor = cursor.to_string().parse().unwrap();
 
         prop_assert_eq!(back.parts::<2>("list").unwrap(), [parts[0].as_str(), parts[1].as_str()]);
-    }
-
-    #[test]
-    fn the_order_of_arrival_does_not_change_a_belief(line in line(), seed in any::<u64>(), valid_at in 0_i64..70) {
-        let belief = fold(&line, None, at(valid_at), Rules::default());
-        let mut shuffled = line;
-        let mut state = seed;
-        for i in (1..shuffled.len()).rev() {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            shuffled.swap(i, usize::try_from(state >> 33).unwrap() % (i + 1));
-        }
-
-        prop_assert_eq!(fold(&shuffled, None, at(valid_at), Rules::default()), belief);
-    }
-
-    #[test]
-    fn two_values_about_one_time_are_never_resolved(line in line(), valid_at in 0_i64..70) {
-        let rules = Rules::default();
-        let belief = fold(&line, None, at(valid_at), rules);
-        let holding: BTreeSet<String> = line
-            .iter()
-            .filter(|r| {
-                let window = r.claim.valid_time;
-                !window.is_trusted(rules.valid_time_confidence_threshold) || window.contains(at(valid_at))
-            })
-            .map(|r| r.claim.value.to_string())
-            .collect();
-
-        prop_assert_eq!(belief.primary.is_some(), holding.len() == 1);
-        prop_assert_eq!(belief.alternatives.len() > 1, holding.len() > 1);
     }
 
     #[test]

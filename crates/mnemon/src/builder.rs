@@ -10,14 +10,16 @@ mod sqlite;
 use std::fmt;
 use std::sync::Arc;
 
+use mnemon_core::claims::{Oracle, Rules};
 use mnemon_core::migrations::{MigrateMode, Migrations};
 use mnemon_core::store::Backend;
 use mnemon_core::{Error, Result, Store};
 
-use crate::config::{Config, SecretUrl};
+use crate::config::{Config, OracleChoice, SecretUrl};
 use crate::embed::{Embedder, ModelChoice, Prepared};
 use crate::engine::Mnemon;
 use crate::location;
+use crate::oracle::PeopleDecide;
 #[cfg(not(feature = "postgres"))]
 use left_out::postgres;
 #[cfg(not(feature = "sqlite"))]
@@ -41,6 +43,8 @@ use left_out::sqlite;
 pub struct Builder {
     config: Config,
     embedder: Option<Arc<dyn Embedder>>,
+    oracle: Option<Arc<dyn Oracle>>,
+    rules: Rules,
     #[cfg(feature = "sqlite")]
     clock: Option<mnemon_sqlite::Clock>,
     #[cfg(feature = "postgres")]
@@ -52,6 +56,8 @@ impl From<Config> for Builder {
         Self {
             config,
             embedder: None,
+            oracle: None,
+            rules: Rules::default(),
             #[cfg(feature = "sqlite")]
             clock: None,
             #[cfg(feature = "postgres")]
@@ -106,6 +112,24 @@ impl Builder {
         self
     }
 
+    /// Who is asked about conflicts between claims, after they are committed. Without one they
+    /// stay contested.
+    #[doc(alias = "open_postgres_with_oracle")]
+    #[doc(alias = "open_with_oracle")]
+    #[must_use]
+    pub fn oracle(mut self, oracle: Arc<dyn Oracle>) -> Self {
+        self.oracle = Some(oracle);
+        self
+    }
+
+    /// How claims are decided; whether there is an oracle is taken from [`Builder::oracle`].
+    #[doc(alias = "EngineConfig")]
+    #[must_use]
+    pub fn claim_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Whether the handle does upkeep in the background; it does unless told otherwise.
     #[must_use]
     pub fn background_upkeep(self, enabled: bool) -> Self {
@@ -144,12 +168,20 @@ impl Builder {
         if let Prepared::Ready(embedder) = &model {
             embedder.signature().check()?;
         }
+        let oracle = self.oracle.clone().or_else(|| match config.claims.oracle {
+            OracleChoice::None => None,
+            OracleChoice::Human => Some(Arc::new(PeopleDecide) as Arc<dyn Oracle>),
+        });
+        let ttl = self.rules.default_adjudication_ttl.or(config.claims.adjudication_ttl);
+        let rules = Rules { oracle: oracle.is_some(), default_adjudication_ttl: ttl, ..self.rules };
+        rules.check()?;
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
         match meet(opened.store.as_ref(), model).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
-                Ok(Mnemon::assemble(opened, embedder, &self.config, place, notices))
+                opened.store.claims().configure(rules);
+                Ok(Mnemon::assemble(opened, embedder, oracle, &self.config, place, notices))
             }
             Err(error) => {
                 opened.store.close().await;

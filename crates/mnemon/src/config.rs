@@ -39,6 +39,8 @@ pub struct Config {
     pub embedder: EmbedderConfig,
     /// Versioned thread state.
     pub checkpoints: CheckpointsConfig,
+    /// How claims are decided.
+    pub claims: ClaimsConfig,
     /// Work that nobody waits for.
     pub upkeep: UpkeepConfig,
     /// The file this was read from, if one was.
@@ -118,6 +120,25 @@ impl Default for EmbedderConfig {
 pub struct CheckpointsConfig {
     /// The namespace of states that are saved as one value.
     pub namespace: String,
+}
+
+/// `[claims]`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClaimsConfig {
+    /// Who is asked about conflicts, unless the host brings an oracle of its own.
+    pub oracle: OracleChoice,
+    /// How long an answer may take; absent: as long as it likes.
+    pub adjudication_ttl: Option<Duration>,
+}
+
+/// Who is asked about conflicts between claims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OracleChoice {
+    /// Nobody: they stay contested.
+    #[default]
+    None,
+    /// People, by `mnemon claims pending` and `mnemon claims adjudicate`.
+    Human,
 }
 
 /// `[upkeep]`

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Utc;
+use mnemon_core::claims::Oracle;
 use mnemon_core::memories::ModelSignature;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::upkeep::TaskStatus;
@@ -19,6 +20,7 @@ use crate::embed::Embedder;
 use crate::events::{Events, Gatherer, Tails};
 use crate::locks::Locks;
 use crate::memories::Memories;
+use crate::oracle::Asker;
 use crate::rejections::Rejections;
 use crate::turns::Turns;
 use crate::upkeep::{self, Background, UpkeepOptions, UpkeepReport};
@@ -45,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) namespace: String,
     place: String,
     notices: Vec<String>,
+    asker: Option<Arc<Asker>>,
     background: Background,
     closed: AtomicBool,
 }
@@ -109,11 +112,13 @@ impl Mnemon {
     pub(crate) fn assemble(
         opened: Opened,
         embedder: Option<Arc<dyn Embedder>>,
+        oracle: Option<Arc<dyn Oracle>>,
         config: &Config,
         place: String,
         notices: Vec<String>,
     ) -> Self {
-        let background = Background::start(&opened.store, &config.upkeep);
+        let asker = oracle.map(|oracle| Arc::new(Asker::new(&opened.store, oracle)));
+        let background = Background::start(&opened.store, asker.clone(), &config.upkeep);
         Self {
             inner: Arc::new(Inner {
                 tails: Tails::new(&opened.store),
@@ -126,6 +131,7 @@ impl Mnemon {
                 namespace: config.checkpoints.namespace.clone(),
                 place,
                 notices,
+                asker,
                 background,
                 closed: AtomicBool::new(false),
             }),
@@ -272,7 +278,7 @@ impl Mnemon {
     /// fails does not stop the others: its report says so.
     pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
         self.inner.ready()?;
-        upkeep::run(self.inner.store.as_ref(), options).await
+        upkeep::run(self.inner.store.as_ref(), self.inner.asker.as_deref(), options).await
     }
 
     /// How every upkeep task stands.

@@ -41,6 +41,7 @@ mod location;
 pub mod locks;
 mod memories;
 pub mod metrics;
+pub mod oracle;
 mod rejections;
 pub mod steps;
 pub mod turns;

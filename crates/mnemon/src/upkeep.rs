@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::metrics;
+use crate::oracle::Asker;
 
 pub(crate) use background::Background;
 pub(crate) use report::findings;
@@ -98,14 +99,21 @@ struct Turn {
 }
 
 /// Runs tasks once, each to its end.
-pub(crate) async fn run(store: &dyn Store, options: &UpkeepOptions) -> Result<UpkeepReport> {
+pub(crate) async fn run(
+    store: &dyn Store,
+    asker: Option<&Asker>,
+    options: &UpkeepOptions,
+) -> Result<UpkeepReport> {
     let (_never, stop) = watch::channel(false);
     let turn = Turn { holder: holder(), force: options.force, batches: u64::MAX, stop };
     let mut report = UpkeepReport::default();
     for task in Task::ALL {
         if options.only.is_empty() || options.only.contains(&task) {
-            report.tasks.push(run_task(store, task, &turn).await?);
+            report.tasks.push(run_task(store, asker, task, &turn).await?);
         }
+    }
+    if let Some(asker) = asker {
+        asker.wait().await;
     }
     Ok(report)
 }
@@ -118,12 +126,21 @@ fn holder() -> String {
 /// Takes a task, does its batches, gives it back.
 ///
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
-async fn run_task(store: &dyn Store, task: Task, turn: &Turn) -> Result<TaskReport> {
+async fn run_task(
+    store: &dyn Store,
+    asker: Option<&Asker>,
+    task: Task,
+    turn: &Turn,
+) -> Result<TaskReport> {
     let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
+    if task == Task::OracleQuestions && asker.is_none() {
+        // Left to a process that has an oracle.
+        return Ok(report);
+    }
     let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
         return Ok(report);
     };
-    let worked = work(store, &lease, turn, &mut report).await;
+    let worked = work(store, asker, &lease, turn, &mut report).await;
     let failure = worked.as_ref().err().map(chain);
     let finished = match &worked {
         // The newer holder reports; ours is no longer to give back.
@@ -152,6 +169,7 @@ async fn run_task(store: &dyn Store, task: Task, turn: &Turn) -> Result<TaskRepo
 
 async fn work(
     store: &dyn Store,
+    asker: Option<&Asker>,
     lease: &TaskLease,
     turn: &Turn,
     report: &mut TaskReport,
@@ -160,7 +178,10 @@ async fn work(
         if *turn.stop.borrow() {
             return Ok(Outcome::Paused);
         }
-        let batch = store.upkeep().batch(lease).await?;
+        let mut batch = store.upkeep().batch(lease).await?;
+        if let (Task::OracleQuestions, Some(asker)) = (lease.task, asker) {
+            batch.rows += asker.turn().await?;
+        }
         report.rows += batch.rows;
         report.batches += 1;
         metrics::upkeep_rows(lease.task, batch);

@@ -6,6 +6,8 @@ drop table mnemon.workflow_definitions;
 drop table mnemon.workflow_jobs;
 drop table mnemon.workflow_executions;
 drop table mnemon.workflow_runs;
+drop function mnemon.claim_standing(text, text, uuid, timestamptz);
+drop table mnemon.claim_questions;
 drop table mnemon.claim_current;
 drop table mnemon.claim_ledger_payloads;
 drop table mnemon.claim_ledger;

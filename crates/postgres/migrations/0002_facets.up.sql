@@ -357,6 +357,7 @@ create table mnemon.claims (
     value_confidence      real        not null,
     criticality           text        not null,
     derivation_depth      integer     not null,
+    excludes              uuid[]      not null,
     user_id               text,
     session_id            text,
     run_id                text,
@@ -380,6 +381,7 @@ comment on column mnemon.claims.end_granularity is 'How precisely the end was gi
 comment on column mnemon.claims.value_confidence is 'How sure the source was of the value, 0 to 1.';
 comment on column mnemon.claims.criticality is 'How much depends on it.';
 comment on column mnemon.claims.derivation_depth is 'Derivations between it and the outside.';
+comment on column mnemon.claims.excludes is 'Claims of its line that it cannot be true beside.';
 comment on column mnemon.claims.user_id is 'The user of the scope; noted only.';
 comment on column mnemon.claims.session_id is 'The session of the scope; noted only.';
 comment on column mnemon.claims.run_id is 'The run of the scope; noted only.';
@@ -419,10 +421,11 @@ comment on table  mnemon.claim_edges is 'How claims hang together: insert-only.'
 comment on column mnemon.claim_edges.tenant is 'Whose.';
 comment on column mnemon.claim_edges.agent_id is 'The agent.';
 comment on column mnemon.claim_edges.claim_id is 'From this claim.';
-comment on column mnemon.claim_edges.kind is 'DerivedFrom.';
+comment on column mnemon.claim_edges.kind is 'DerivedFrom, Supersedes, DependsOn or MutualExclusion.';
 comment on column mnemon.claim_edges.target_id is 'To this claim.';
 comment on column mnemon.claim_edges.user_id is 'The user of the scope; noted only.';
 comment on column mnemon.claim_edges.recorded_at is 'When.';
+create index claim_edges_target on mnemon.claim_edges (tenant, agent_id, target_id, kind);
 
 create table mnemon.claim_ledger (
     tenant         text        not null,
@@ -474,23 +477,118 @@ comment on column mnemon.claim_ledger_payloads.salt is 'Keeps the digest from be
 comment on column mnemon.claim_ledger_payloads.payload is 'JSON, byte for byte as it was digested.';
 
 create table mnemon.claim_current (
-    tenant      text not null,
-    agent_id    text not null,
-    subject     text not null,
-    predicate   text not null,
-    claim_id    uuid not null,
-    disposition text not null,
-    user_id     text,
+    tenant                text        not null,
+    agent_id              text        not null,
+    subject               text        not null,
+    predicate             text        not null,
+    claim_id              uuid        not null,
+    disposition           text        not null,
+    valid_time_confidence real        not null,
+    starts_at             timestamptz not null,
+    ends_at               timestamptz not null,
+    bound_at              timestamptz,
+    re_entries            integer     not null,
+    user_id               text,
     primary key (tenant, agent_id, subject, predicate, claim_id)
-);
-comment on table  mnemon.claim_current is 'The claims that count, by line: what a current read loads.';
+) with (fillfactor = 80);
+comment on table  mnemon.claim_current is 'The claims that may count, by line: what a current read loads. Made from claims, bounds and ledger.';
 comment on column mnemon.claim_current.tenant is 'Whose.';
 comment on column mnemon.claim_current.agent_id is 'The agent.';
 comment on column mnemon.claim_current.subject is 'Who or what.';
 comment on column mnemon.claim_current.predicate is 'Which property.';
 comment on column mnemon.claim_current.claim_id is 'The claim.';
 comment on column mnemon.claim_current.disposition is 'Its latest disposition.';
+comment on column mnemon.claim_current.valid_time_confidence is 'How sure the source was of its window.';
+comment on column mnemon.claim_current.starts_at is 'True from; -infinity without a start.';
+comment on column mnemon.claim_current.ends_at is 'True until, bounds included; infinity without an end or a start.';
+comment on column mnemon.claim_current.bound_at is 'The earliest end set later and not reopened.';
+comment on column mnemon.claim_current.re_entries is 'How often it came back from recall.';
 comment on column mnemon.claim_current.user_id is 'The user of the scope; noted only.';
+create index claim_current_ends on mnemon.claim_current (tenant, agent_id, subject, predicate, ends_at);
+-- Windows that a reader may not trust hold whenever asked.
+create index claim_current_unsure
+    on mnemon.claim_current (tenant, agent_id, subject, predicate, valid_time_confidence)
+    where valid_time_confidence < 1 and bound_at is null and starts_at > '-infinity';
+create index claim_current_contested on mnemon.claim_current (tenant, agent_id, subject, predicate)
+    where disposition in ('Contested', 'QueuedForAdjudication');
+
+create table mnemon.claim_questions (
+    tenant              text        not null,
+    agent_id            text        not null,
+    handle_id           uuid        not null,
+    subject             text        not null,
+    predicate           text        not null,
+    challenger          uuid        not null,
+    incumbents          uuid[]      not null,
+    request             json        not null,
+    status              text        not null,
+    queued_at           timestamptz not null,
+    expires_at          timestamptz,
+    attempts            integer     not null,
+    next_attempt_at     timestamptz not null,
+    delivered_at        timestamptz,
+    last_error          text,
+    verdict             text,
+    evidence_provenance text,
+    because             text,
+    resolved_at         timestamptz,
+    user_id             text,
+    primary key (tenant, agent_id, handle_id)
+) with (fillfactor = 80);
+comment on table  mnemon.claim_questions is 'Questions put to an oracle, written with the claim they are about.';
+comment on column mnemon.claim_questions.tenant is 'Whose.';
+comment on column mnemon.claim_questions.agent_id is 'The agent.';
+comment on column mnemon.claim_questions.handle_id is 'What the answer names.';
+comment on column mnemon.claim_questions.subject is 'Who or what.';
+comment on column mnemon.claim_questions.predicate is 'Which property.';
+comment on column mnemon.claim_questions.challenger is 'The claim to judge.';
+comment on column mnemon.claim_questions.incumbents is 'What it contradicted when it was asked about.';
+comment on column mnemon.claim_questions.request is 'What is asked.';
+comment on column mnemon.claim_questions.status is 'queued, resolved or expired.';
+comment on column mnemon.claim_questions.queued_at is 'When it was asked: the transaction time.';
+comment on column mnemon.claim_questions.expires_at is 'Until when an answer counts.';
+comment on column mnemon.claim_questions.attempts is 'How often it was put to the oracle.';
+comment on column mnemon.claim_questions.next_attempt_at is 'Not to be put before.';
+comment on column mnemon.claim_questions.delivered_at is 'When the oracle took it.';
+comment on column mnemon.claim_questions.last_error is 'Why the last time failed.';
+comment on column mnemon.claim_questions.verdict is 'Affirm, Deny or Unknown.';
+comment on column mnemon.claim_questions.evidence_provenance is 'What the answer rests on.';
+comment on column mnemon.claim_questions.because is 'Why, in the answerer''s words.';
+comment on column mnemon.claim_questions.resolved_at is 'When it was closed.';
+comment on column mnemon.claim_questions.user_id is 'The user of the scope; noted only.';
+create index claim_questions_open on mnemon.claim_questions (tenant, agent_id, queued_at, handle_id)
+    where status = 'queued';
+create index claim_questions_challenger on mnemon.claim_questions (tenant, agent_id, challenger);
+create index claim_questions_undelivered_upkeep on mnemon.claim_questions (next_attempt_at)
+    where status = 'queued' and delivered_at is null;
+create index claim_questions_expiry_upkeep on mnemon.claim_questions (expires_at)
+    where status = 'queued' and expires_at is not null;
+
+-- How a claim stood at a time: its latest deciding entry, the earliest end that was not reopened,
+-- and how often it came back from recall. Inlined where it is used.
+create function mnemon.claim_standing(whose text, agent text, claim uuid, known timestamptz)
+    returns table (disposition text, bound_at timestamptz, re_entries bigint)
+    language sql stable
+    as $$
+    select l.disposition,
+           (select min(b.bound_at) from mnemon.claim_bounds b
+            where b.tenant = whose and b.agent_id = agent and b.claim_id = claim
+              and b.kind = 'Bound' and b.recorded_at <= known
+              and b.recorded_at > coalesce((
+                  select max(r.recorded_at) from mnemon.claim_bounds r
+                  where r.tenant = whose and r.agent_id = agent and r.claim_id = claim
+                    and r.kind = 'Reopen' and r.recorded_at <= known), '-infinity')),
+           (select count(*) from mnemon.claim_ledger e
+            where e.tenant = whose and e.agent_id = agent and e.claim_id = claim
+              and e.kind in ('RecallReEntryDetected', 'Quarantined') and e.recorded_at <= known)
+    from mnemon.claim_ledger l
+    where l.tenant = whose and l.agent_id = agent and l.claim_id = claim
+      and l.recorded_at <= known
+      and l.kind not in ('RecallReEntryDetected', 'Quarantined', 'ServedAsInjected', 'Erased')
+    order by l.seq desc
+    limit 1
+$$;
+comment on function mnemon.claim_standing(text, text, uuid, timestamptz) is 'How a claim stood at a time, from ledger and bounds.';
 
 -- ---------------------------------------------------------------- workflows
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::Put;
 use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::claims::Rules;
 use mnemon_core::locks::Guard;
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
@@ -40,11 +41,12 @@ impl Steps for PostgresStore {
         step.check(scope)?;
         let prepared = &prepare(scope, step, &self.turns).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
+        let rules = &self.rules();
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
         let done = self
             .with_partition(|| {
                 Box::pin(self.link.transaction(call, |conn| {
-                    work(async move { commit(conn, scope, prepared).await })
+                    work(async move { commit(conn, scope, prepared, rules).await })
                 }))
             })
             .await;
@@ -82,7 +84,7 @@ impl PostgresStore {
         let prepared = prepare(scope, step, &self.turns).await?;
         let done = async {
             self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
-            commit(conn, scope, &prepared).await
+            commit(conn, scope, &prepared, &self.rules()).await
         };
         done.await.map_err(|fault| refusal(DOING, fault))
     }
@@ -207,6 +209,7 @@ async fn commit(
     conn: &mut PgConnection,
     scope: &Scope,
     prepared: &Prepared,
+    rules: &Rules,
 ) -> Result<Receipt, Fault> {
     let step = &prepared.step;
     let admitted = &scope.admit(Facet::Events)?;
@@ -220,7 +223,7 @@ async fn commit(
     locks::guard(conn, admitted, &step.guards).await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
     for (at, ready) in &prepared.writes {
-        let done = apply(conn, scope, &step.writes[*at], ready, &step.guards).await;
+        let done = apply(conn, scope, &step.writes[*at], ready, &step.guards, rules).await;
         outcomes[*at] = Some(done.map_err(|fault| named(*at, fault))?);
     }
     if !prepared.memories.is_empty() {
@@ -281,6 +284,7 @@ async fn apply(
     write: &Write,
     ready: &Ready,
     guards: &[Guard],
+    rules: &Rules,
 ) -> Result<Outcome, Fault> {
     let scope = &scope.admit(write.facet())?;
     Ok(match (write, ready) {
@@ -288,7 +292,12 @@ async fn apply(
             Outcome::Checkpoint(checkpoints::put(conn, scope, put, guards).await?)
         }
         (_, Ready::Events(append)) => Outcome::Events(events::append(conn, scope, append).await?),
-        (Write::Assert(claim), _) => Outcome::Assert(claims::assert(conn, scope, claim).await?),
+        (Write::Assert(claim), _) => {
+            Outcome::Assert(claims::write::assert(conn, scope, claim, rules).await?)
+        }
+        (Write::Claims(write), _) => {
+            Outcome::Claims(claims::write::change(conn, scope, write, rules).await?)
+        }
         (_, Ready::Turn(turn)) => Outcome::Turn(turns::append::append(conn, scope, turn).await?),
         (Write::Workflow(run), _) => {
             Outcome::Workflow { version: workflows::save(conn, scope, run).await? }

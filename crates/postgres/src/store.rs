@@ -1,11 +1,11 @@
 //! The PostgreSQL store: opened once, shared by everybody.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
-use mnemon_core::claims::Claims;
+use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::Events;
@@ -34,6 +34,8 @@ pub struct PostgresStore {
     pub(crate) link: Link,
     pub(crate) moves: Arc<Moves>,
     pub(crate) turns: TurnDefaults,
+    /// How claims are decided.
+    pub(crate) rules: RwLock<Rules>,
 }
 
 impl PostgresStore {
@@ -88,7 +90,8 @@ impl PostgresStore {
         link.set_rls(rls);
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
-        let store = Self { link, moves, turns: TurnDefaults::default() };
+        let turns = TurnDefaults::default();
+        let store = Self { link, moves, turns, rules: RwLock::new(Rules::default()) };
         store.make_partitions().await?;
         Ok(store)
     }

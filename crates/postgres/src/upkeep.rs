@@ -7,6 +7,7 @@ use mnemon_core::{Error, Fence, Result, limits};
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
 
+use crate::claims::questions;
 use crate::error::Fault;
 use crate::events::epoch;
 use crate::link::{Call, Retry, work};
@@ -113,8 +114,9 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::Receipts => steps::sweep(conn, size).await,
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
         // Their work is done outside this transaction: this is a sign of life.
-        Task::DeadLetters | Task::Summaries => Ok(Batch::default()),
+        Task::DeadLetters | Task::Summaries | Task::OracleQuestions => Ok(Batch::default()),
         Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
+        Task::ExpiredAdjudications => questions::sweep_all(conn, size).await,
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
     }
 }
@@ -233,6 +235,8 @@ struct Row {
     receipts: i64,
     turns: i64,
     summaries: i64,
+    questions: i64,
+    unanswered: i64,
 }
 
 /// Every task, those that never ran included.
@@ -265,7 +269,15 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                     else 0 end as "turns!",
                case when $2 then (select count(*) from mnemon.turn_backlog
                                   where due_at <= (select mnemon.now()))
-                    else 0 end as "summaries!"
+                    else 0 end as "summaries!",
+               case when $2 then (select count(*) from mnemon.claim_questions
+                                  where status = 'queued' and delivered_at is null
+                                    and next_attempt_at <= (select mnemon.now()))
+                    else 0 end as "questions!",
+               case when $2 then (select count(*) from mnemon.claim_questions
+                                  where status = 'queued' and expires_at is not null
+                                    and expires_at <= (select mnemon.now()))
+                    else 0 end as "unanswered!"
         from unnest($1::text[]) with ordinality as g (name, n)
         left join mnemon.upkeep_tasks t on t.name = g.name
         order by g.n
@@ -291,6 +303,8 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::ExpiredTurns.name() => row.turns.unsigned_abs(),
                 name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
                 name if name == Task::ExpiredThreads.name() => threads,
+                name if name == Task::OracleQuestions.name() => row.questions.unsigned_abs(),
+                name if name == Task::ExpiredAdjudications.name() => row.unanswered.unsigned_abs(),
                 _ => 0,
             };
             TaskStatus {

@@ -5,6 +5,7 @@ drop table workflow_definitions;
 drop table workflow_jobs;
 drop table workflow_executions;
 drop table workflow_runs;
+drop table claim_questions;
 drop table claim_current;
 drop table claim_ledger_payloads;
 drop table claim_ledger;

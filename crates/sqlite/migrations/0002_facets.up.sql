@@ -212,6 +212,8 @@ create table claims (
     value_confidence real not null,
     criticality text not null,
     derivation_depth integer not null,
+    -- Claims of its line that it cannot be true beside.
+    excludes text not null,
     user_id text,
     session_id text,
     run_id text,
@@ -242,6 +244,7 @@ create table claim_edges (
     recorded_at integer not null,
     primary key (tenant, agent_id, claim_id, kind, target_id)
 ) strict;
+create index claim_edges_target on claim_edges (tenant, agent_id, target_id, kind);
 
 create table claim_ledger (
     tenant text not null,
@@ -274,7 +277,8 @@ create table claim_ledger_payloads (
     primary key (tenant, agent_id, seq)
 ) strict;
 
--- The claims that count, by line: what a current read loads.
+-- The claims that may count, by line: what a current read loads. Made from claims, bounds and
+-- ledger. Without a start a window reaches from the least to the greatest integer.
 create table claim_current (
     tenant text not null,
     agent_id text not null,
@@ -282,9 +286,54 @@ create table claim_current (
     predicate text not null,
     claim_id blob not null,
     disposition text not null,
+    valid_time_confidence real not null,
+    starts_at integer not null,
+    ends_at integer not null,
+    bound_at integer,
+    re_entries integer not null,
     user_id text,
     primary key (tenant, agent_id, subject, predicate, claim_id)
 ) strict, without rowid;
+create index claim_current_ends on claim_current (tenant, agent_id, subject, predicate, ends_at);
+-- Windows that a reader may not trust hold whenever asked.
+create index claim_current_unsure
+    on claim_current (tenant, agent_id, subject, predicate, valid_time_confidence)
+    where valid_time_confidence < 1 and bound_at is null and starts_at > -9223372036854775808;
+create index claim_current_contested on claim_current (tenant, agent_id, subject, predicate)
+    where disposition in ('Contested', 'QueuedForAdjudication');
+
+-- Questions put to an oracle, written with the claim they are about.
+create table claim_questions (
+    tenant text not null,
+    agent_id text not null,
+    handle_id blob not null,
+    subject text not null,
+    predicate text not null,
+    challenger blob not null,
+    incumbents text not null,
+    request text not null,
+    -- queued, resolved or expired.
+    status text not null,
+    queued_at integer not null,
+    expires_at integer,
+    attempts integer not null,
+    next_attempt_at integer not null,
+    delivered_at integer,
+    last_error text,
+    verdict text,
+    evidence_provenance text,
+    because text,
+    resolved_at integer,
+    user_id text,
+    primary key (tenant, agent_id, handle_id)
+) strict;
+create index claim_questions_open on claim_questions (tenant, agent_id, queued_at, handle_id)
+    where status = 'queued';
+create index claim_questions_challenger on claim_questions (tenant, agent_id, challenger);
+create index claim_questions_undelivered_upkeep on claim_questions (next_attempt_at)
+    where status = 'queued' and delivered_at is null;
+create index claim_questions_expiry_upkeep on claim_questions (expires_at)
+    where status = 'queued' and expires_at is not null;
 
 create table workflow_runs (
     tenant text not null,

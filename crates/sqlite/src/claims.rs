@@ -1,23 +1,29 @@
 //! Claims in SQLite: insert-only rows, an agent's head that gives times and places, and a
 //! projection of what counts, so that a current read costs what is live.
 
+pub(crate) mod change;
 pub(crate) mod ledger;
+pub(crate) mod lines;
+pub(crate) mod questions;
 pub(crate) mod read;
+pub(crate) mod rebuild;
+pub(crate) mod rows;
 pub(crate) mod write;
+
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::{
-    AsOf, Asserted, Belief, Claim, ClaimId, Claims, External, LedgerEntry, Line, NewClaim,
-    Provenance, ValidTime,
+    AsOf, Asked, Asserted, AuditQuery, AuditVerdict, Belief, Changed, ClaimWrite, Claims, HandleId,
+    History, LedgerEntry, Line, NewClaim, PendingAdjudication, Rebuilt, Rules, SubjectBelief,
+    Undelivered, history, pending,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Error, Facet, Page, Paged, Result, Scope};
-use rusqlite::{Connection, Row};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use mnemon_core::{Error, Facet, Page, Paged, Result, Scope, limits};
+use rusqlite::Connection;
 
 use crate::error::Done;
 use crate::store::SqliteStore;
@@ -30,8 +36,50 @@ pub(crate) mod sql {
     }
 }
 
+impl SqliteStore {
+    /// How this handle decides.
+    pub(crate) fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads as an agent.
+    async fn asked<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        scope: &Scope,
+        body: impl Fn(&Connection, &Admitted<'_>, &Rules) -> Done<T> + Send + 'static,
+    ) -> Result<T> {
+        scope.admit(Facet::Claims)?;
+        let (scope, rules) = (scope.clone(), self.rules());
+        self.read(doing, move |conn| body(conn, &scope.admit(Facet::Claims)?, &rules)).await
+    }
+
+    /// Writes as an agent, under a guard.
+    async fn told<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        scope: &Scope,
+        guard: Option<&Guard>,
+        body: impl Fn(&Connection, &Admitted<'_>, &Rules) -> Done<T> + Send + 'static,
+    ) -> Result<T> {
+        scope.admit(Facet::Claims)?;
+        locks::check_guard(guard)?;
+        let (scope, guard, rules) = (scope.clone(), guard.cloned(), self.rules());
+        self.write(doing, move |conn| {
+            let scope = scope.admit(Facet::Claims)?;
+            locks::guard(conn, &scope, guard.as_ref())?;
+            body(conn, &scope, &rules)
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl Claims for SqliteStore {
+    fn configure(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
     async fn assert(
         &self,
         scope: &Scope,
@@ -41,12 +89,23 @@ impl Claims for SqliteStore {
         self.alive()?;
         scope.admit(Facet::Claims)?;
         claim.check()?;
-        locks::check_guard(guard)?;
-        let (scope, guard) = (scope.clone(), guard.cloned());
-        self.write("asserting a claim", move |conn| {
-            let scope = scope.admit(Facet::Claims)?;
-            locks::guard(conn, &scope, guard.as_ref())?;
-            write::assert(conn, &scope, &claim)
+        self.told("asserting a claim", scope, guard, move |conn, scope, rules| {
+            write::assert(conn, scope, &claim, rules)
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        scope: &Scope,
+        write: ClaimWrite,
+        guard: Option<&Guard>,
+    ) -> Result<Changed> {
+        self.alive()?;
+        scope.admit(Facet::Claims)?;
+        write.check()?;
+        self.told("changing how claims stand", scope, guard, move |conn, scope, rules| {
+            write::change(conn, scope, &write, rules)
         })
         .await
     }
@@ -55,26 +114,115 @@ impl Claims for SqliteStore {
         self.alive()?;
         scope.admit(Facet::Claims)?;
         let line = Line::parse(&line.subject, &line.predicate)?;
-        let scope = scope.clone();
-        self.read("reading a belief", move |conn| {
-            read::belief(conn, &scope.admit(Facet::Claims)?, &line, when)
+        self.asked("reading a belief", scope, move |conn, scope, rules| {
+            read::belief(conn, scope, &line, when, rules)
         })
         .await
     }
 
-    async fn ledger(&self, scope: &Scope, page: &Page) -> Result<Paged<LedgerEntry>> {
+    async fn belief_served(&self, scope: &Scope, line: &Line, when: AsOf) -> Result<Belief> {
         self.alive()?;
         scope.admit(Facet::Claims)?;
-        page.check()?;
-        let after = match &page.cursor {
-            Some(cursor) => row::number_of(cursor, ledger::CURSOR)?,
-            None => 0,
-        };
-        let (scope, limit) = (scope.clone(), page.limit);
-        self.read("reading a ledger", move |conn| {
-            ledger::list(conn, &scope.admit(Facet::Claims)?, after, limit)
+        let line = Line::parse(&line.subject, &line.predicate)?;
+        self.told("serving a belief", scope, None, move |conn, scope, rules| {
+            read::served(conn, scope, &line, when, rules)
         })
         .await
+    }
+
+    async fn query_subject(
+        &self,
+        scope: &Scope,
+        subject: &str,
+        when: AsOf,
+        page: &Page,
+    ) -> Result<Paged<SubjectBelief>> {
+        self.alive()?;
+        scope.admit(Facet::Claims)?;
+        limits::name("subject", subject, limits::CLAIM_NAME_BYTES)?;
+        let after = history::after_predicate(page)?;
+        let (subject, limit) = (subject.to_owned(), page.limit);
+        self.asked("reading a subject", scope, move |conn, scope, rules| {
+            read::subject(conn, scope, &subject, when, (&after, limit), rules)
+        })
+        .await
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        line: &Line,
+        when: AsOf,
+        page: &Page,
+    ) -> Result<History> {
+        self.alive()?;
+        scope.admit(Facet::Claims)?;
+        let line = Line::parse(&line.subject, &line.predicate)?;
+        let part = (history::after(page)?, page.limit);
+        self.asked("reading a history", scope, move |conn, scope, rules| {
+            read::history(conn, scope, &line, when, part, rules)
+        })
+        .await
+    }
+
+    async fn query_audit(
+        &self,
+        scope: &Scope,
+        query: &AuditQuery,
+        page: &Page,
+    ) -> Result<Paged<LedgerEntry>> {
+        self.alive()?;
+        scope.admit(Facet::Claims)?;
+        let (query, after, limit) = (query.clone(), query.after(page)?, page.limit);
+        self.asked("reading a ledger", scope, move |conn, scope, _| {
+            ledger::list(conn, scope, &query, after, limit)
+        })
+        .await
+    }
+
+    async fn verify_audit(&self, scope: &Scope) -> Result<AuditVerdict> {
+        self.alive()?;
+        self.asked("verifying a ledger", scope, |conn, scope, _| ledger::verify(conn, scope)).await
+    }
+
+    async fn list_pending_adjudications(
+        &self,
+        scope: &Scope,
+        page: &Page,
+    ) -> Result<Paged<PendingAdjudication>> {
+        self.alive()?;
+        scope.admit(Facet::Claims)?;
+        let (after, limit) = (pending::after(page)?, page.limit);
+        self.asked("listing questions", scope, move |conn, scope, _| {
+            questions::list(conn, scope, after, limit)
+        })
+        .await
+    }
+
+    async fn sweep_expired_adjudications(&self, scope: &Scope) -> Result<u64> {
+        self.alive()?;
+        self.told("sweeping questions", scope, None, |conn, scope, _| {
+            questions::sweep(conn, Some(scope), u32::MAX)
+        })
+        .await
+    }
+
+    async fn take_undelivered(&self, most: u32, visibility: Duration) -> Result<Vec<Undelivered>> {
+        self.alive()?;
+        self.write("taking questions", move |conn| questions::take(conn, most, visibility)).await
+    }
+
+    async fn note_asked(&self, scope: &Scope, handle: HandleId, asked: Asked) -> Result<()> {
+        self.alive()?;
+        self.told("noting a question", scope, None, move |conn, scope, _| {
+            questions::note(conn, scope, handle, &asked)
+        })
+        .await
+    }
+
+    async fn rebuild(&self) -> Result<Rebuilt> {
+        self.alive()?;
+        self.write("making current claims anew", rebuild::all).await
     }
 }
 
@@ -100,67 +248,4 @@ fn head(conn: &Connection, scope: &Admitted<'_>) -> Done<Option<Head>> {
         seq: row.get(1)?,
         hash: row::hash(row, 2, "an agent's ledger")?,
     }))
-}
-
-/// The columns of `claims c`, in the order [`claim`] reads them.
-macro_rules! columns {
-    () => {
-        "c.id, c.subject, c.predicate, c.value, c.cardinality, c.provenance, c.valid_start, \
-         c.valid_end, c.valid_time_confidence, c.start_granularity, c.end_granularity, \
-         c.value_confidence, c.criticality, c.derivation_depth, c.recorded_at"
-    };
-}
-use columns;
-
-fn claim(row: &Row<'_>) -> Done<Claim> {
-    const WHAT: &str = "a claim";
-    Ok(Claim {
-        id: ClaimId(row::id(row, 0)?),
-        line: Line { subject: row.get(1)?, predicate: row.get(2)? },
-        value: row::json(row, 3, WHAT)?,
-        cardinality: row::named(row, 4, WHAT)?,
-        provenance: provenance(&row.get::<_, String>(5)?)?,
-        valid_time: ValidTime {
-            start: row::moment(row, 6)?,
-            end: row::moment(row, 7)?,
-            valid_time_confidence: row.get(8)?,
-            start_granularity: row.get::<_, Option<String>>(9)?.map(word).transpose()?,
-            end_granularity: row.get::<_, Option<String>>(10)?.map(word).transpose()?,
-        },
-        value_confidence: row.get(11)?,
-        criticality: row::named(row, 12, WHAT)?,
-        derivation_depth: row.get(13)?,
-        recorded_at: row::time(row, 14)?,
-    })
-}
-
-fn provenance(name: &str) -> Result<Provenance> {
-    match name {
-        "UserAsserted" => Ok(Provenance::External(External::UserAsserted)),
-        "ExternalFirstHand" => Ok(Provenance::External(External::ExternalFirstHand)),
-        "RecallReEntry" => Ok(Provenance::RecallReEntry),
-        "ModelDerived" => Ok(Provenance::ModelDerived),
-        other => Err(Error::corrupt("a claim", format!("its provenance is {other:?}"))),
-    }
-}
-
-fn provenance_name(provenance: Provenance) -> &'static str {
-    match provenance {
-        Provenance::External(External::UserAsserted) => "UserAsserted",
-        Provenance::External(External::ExternalFirstHand) => "ExternalFirstHand",
-        Provenance::RecallReEntry => "RecallReEntry",
-        Provenance::ModelDerived => "ModelDerived",
-    }
-}
-
-/// A unit variant from its serde name.
-fn word<T: DeserializeOwned>(name: String) -> Result<T> {
-    serde_json::from_value(Value::String(name))
-        .map_err(|error| Error::corrupt("a claim", error.to_string()))
-}
-
-/// A unit variant's serde name.
-fn word_of<T: Serialize>(value: Option<T>) -> Option<String> {
-    let value = serde_json::to_value(value?).expect("a unit variant is a name");
-    value.as_str().map(str::to_owned)
 }

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Put;
 use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::claims::Rules;
 use mnemon_core::dead_letters::DeliveryReceipt;
 use mnemon_core::locks::Guard;
 use mnemon_core::memories::Remembered;
@@ -42,9 +43,11 @@ impl Steps for SqliteStore {
         step.check(scope)?;
         let prepared = self.prepare_step(step).await?;
         let asking = scope.clone();
+        let rules = self.rules();
         let appends = prepared.step.writes.iter().any(|write| matches!(write, Write::Events(_)));
-        let done =
-            self.write("committing a step", move |conn| commit(conn, &asking, &prepared)).await;
+        let done = self
+            .write("committing a step", move |conn| commit(conn, &asking, &prepared, &rules))
+            .await;
         if appends && done.is_ok() {
             self.moves.tell(&scope.tenant);
         }
@@ -132,7 +135,7 @@ impl SqliteStore {
 }
 
 /// Commits a step within the writer's transaction, or answers its first receipt.
-fn commit(conn: &Connection, scope: &Scope, prepared: &Prepared) -> Done<Receipt> {
+fn commit(conn: &Connection, scope: &Scope, prepared: &Prepared, rules: &Rules) -> Done<Receipt> {
     let step = &prepared.step;
     let admitted = scope.admit(Facet::Events)?;
     if let Some((fingerprint, receipt)) = kept(conn, &admitted, &step.id)? {
@@ -149,7 +152,7 @@ fn commit(conn: &Connection, scope: &Scope, prepared: &Prepared) -> Done<Receipt
     }
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
     for at in prepared.order.iter().copied() {
-        let done = apply(conn, scope, &step.writes[at], &prepared.writes[at], &step.guards);
+        let done = apply(conn, scope, &step.writes[at], &prepared.writes[at], &step.guards, rules);
         outcomes[at] = Some(done.map_err(|fault| named(at, fault))?);
     }
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
@@ -186,6 +189,7 @@ fn apply(
     write: &Write,
     prepared: &PreparedWrite,
     guards: &[Guard],
+    rules: &Rules,
 ) -> Done<Outcome> {
     let scope = scope.admit(write.facet())?;
     Ok(match (write, prepared) {
@@ -193,7 +197,12 @@ fn apply(
         (_, PreparedWrite::Checkpoint(put)) => {
             Outcome::Checkpoint(checkpoints::put(conn, &scope, put, guards)?)
         }
-        (Write::Assert(claim), _) => Outcome::Assert(claims::write::assert(conn, &scope, claim)?),
+        (Write::Assert(claim), _) => {
+            Outcome::Assert(claims::write::assert(conn, &scope, claim, rules)?)
+        }
+        (Write::Claims(write), _) => {
+            Outcome::Claims(claims::write::change(conn, &scope, write, rules)?)
+        }
         (_, PreparedWrite::Turn(turn)) => Outcome::Turn(turns::append::append(conn, &scope, turn)?),
         (Write::Events(append), _) => {
             Outcome::Events(events::append::append(conn, &scope, append)?)

@@ -1,14 +1,14 @@
 //! The store: its threads, and how a call reaches them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use metrics::{counter, gauge, histogram};
 use mnemon_core::checkpoints::Checkpoints;
-use mnemon_core::claims::Claims;
+use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::Events;
@@ -44,6 +44,8 @@ pub struct SqliteStore {
     closed: AtomicBool,
     workers: Mutex<Vec<Worker>>,
     pub(crate) turns: TurnDefaults,
+    /// How claims are decided.
+    pub(crate) rules: RwLock<Rules>,
 }
 
 impl SqliteStore {
@@ -183,6 +185,7 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
         closed: AtomicBool::new(false),
         workers: Mutex::new(workers),
         turns: TurnDefaults::default(),
+        rules: RwLock::new(Rules::default()),
     })
 }
 

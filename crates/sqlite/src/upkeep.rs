@@ -8,6 +8,7 @@ use mnemon_core::{Error, Fence, Result, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::checkpoints::remove;
+use crate::claims::questions;
 use crate::error::Done;
 use crate::memories::{rows, write};
 use crate::open::now;
@@ -114,6 +115,11 @@ fn batch(conn: &Connection, lease: &TaskLease) -> Done<Batch> {
             Ok(Batch { rows: gone as u64, more: gone == most as usize })
         }
         Task::ExpiredThreads => remove::sweep(conn, lease.task.batch(), now),
+        Task::ExpiredAdjudications => {
+            let most = lease.task.batch();
+            let rows = questions::sweep(conn, None, most)?;
+            Ok(Batch { rows, more: rows == u64::from(most) })
+        }
         _ => Ok(Batch::default()),
     }
 }
@@ -151,6 +157,8 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
         Task::ExpiredTurns => turns::remove::expired(conn, now)?,
         Task::Summaries => turns::summarize::waiting(conn, now)?,
         Task::ExpiredThreads => remove::expired(conn, now)?,
+        Task::ExpiredAdjudications => questions::expired(conn, now)?,
+        Task::OracleQuestions => questions::undelivered(conn, now)?,
         _ => 0,
     };
     let mut status = TaskStatus {

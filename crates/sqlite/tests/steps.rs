@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use common::Place;
 use mnemon_core::checkpoints::{ExpectedHead, Put, Thread};
-use mnemon_core::claims::NewClaim;
+use mnemon_core::claims::{AuditQuery, NewClaim};
 use mnemon_core::locks::{Guard, Held, Verdict, decide};
 use mnemon_core::steps::{Outcome, Step, Write};
 use mnemon_core::turns::{Key, NewTurn};
@@ -243,7 +243,12 @@ async fn an_erased_payload_leaves_the_chain_verifiable() {
     )
     .unwrap();
 
-    let entries = store.claims().ledger(&scope, &Page::default()).await.unwrap().items;
+    let entries = store
+        .claims()
+        .query_audit(&scope, &AuditQuery::oldest_first(), &Page::default())
+        .await
+        .unwrap()
+        .items;
 
     assert_eq!(entries[1].payload, None);
     let mut previous = mnemon_core::claims::ledger::GENESIS;

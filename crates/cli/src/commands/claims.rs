@@ -1,4 +1,9 @@
-//! `mnemon claims belief|assert SUBJECT PREDICATE`: what is believed, and saying something.
+//! `mnemon claims`: what is believed, saying something, and everything about what was said.
+
+mod audit;
+mod changes;
+mod history;
+mod timeline;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
@@ -20,6 +25,43 @@ pub(crate) enum Claims {
     Belief(BeliefArgs),
     /// Say that something is so; needs --agent
     Assert(Box<Assert>),
+    /// What is believed about everything said of a subject
+    Subject(history::Subject),
+    /// Every claim of a line, on a timeline
+    History(history::History),
+    /// What happened to claims: the ledger, newest first
+    Audit(audit::Audit),
+    /// Prove that nobody changed the ledger, or name the first entry that was
+    Verify,
+    /// Take a claim back
+    Retract(changes::Retract),
+    /// Take a claim up again, with the window it was written with
+    Reinstate(changes::Reinstate),
+    /// Ask the oracle again about a contested line
+    Escalate(changes::Escalate),
+    /// Put contested lines in order where time alone does it, and ask about the rest
+    Reconcile(changes::Reconcile),
+    /// Questions that nobody has answered
+    Pending(super::page::PageArgs),
+    /// Answer a question
+    Adjudicate(changes::Adjudicate),
+}
+
+/// Both axes of time.
+#[derive(Args)]
+struct When {
+    /// As it was known then: 2026-05-03T10:00:00Z, or a day, month or year
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    as_of: Option<DateTime<Utc>>,
+    /// What was true then [default: --as-of, or now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    valid_at: Option<DateTime<Utc>>,
+}
+
+impl When {
+    fn at(&self) -> AsOf {
+        AsOf { as_of: self.as_of, valid_at: self.valid_at }
+    }
 }
 
 #[derive(Args)]
@@ -28,12 +70,11 @@ pub(crate) struct BeliefArgs {
     subject: String,
     /// What about it
     predicate: String,
-    /// As it was known then: 2026-05-03T10:00:00Z, or a day, month or year
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    as_of: Option<DateTime<Utc>>,
-    /// What was true then [default: --as-of, or now]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    valid_at: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    when: When,
+    /// Note in the ledger that the answer was shown to a model
+    #[arg(long)]
+    served: bool,
 }
 
 #[derive(Args)]
@@ -71,6 +112,15 @@ pub(crate) struct Assert {
     /// A claim it was derived from; may be given several times
     #[arg(long, value_name = "CLAIM")]
     derived_from: Vec<ClaimId>,
+    /// A claim it stands on: when that falls, this one is flagged; may be given several times
+    #[arg(long, value_name = "CLAIM")]
+    depends_on: Vec<ClaimId>,
+    /// A member of the same set that it cannot be true beside; may be given several times
+    #[arg(long, value_name = "CLAIM")]
+    excludes: Vec<ClaimId>,
+    /// How long an oracle may take over it, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    adjudication_ttl: Option<u64>,
     /// The same id again writes nothing
     #[arg(long, value_name = "ID", value_parser = request_id)]
     request_id: Option<RequestId>,
@@ -118,19 +168,32 @@ impl Claims {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
         let db = context.open().await?;
         let scope = context.scope(&db);
+        let done = self.act(context, &db, &scope).await;
+        db.close().await;
+        done
+    }
+
+    async fn act(&self, context: &Context<'_>, db: &Mnemon, scope: &Scope) -> Done {
+        let output = context.output;
         match self {
             Self::Belief(belief) => {
-                let found = belief.find(&db, &scope).await;
-                db.close().await;
-                let found = found?;
-                context.output.result(&found, || belief.told(&found))?;
+                let found = belief.find(db, scope).await?;
+                output.result(&found, || belief.told(&found))?;
             }
             Self::Assert(assert) => {
-                let done = assert.act(&db, &scope).await;
-                db.close().await;
-                let done = done?;
-                context.output.result(&done, || told(&done))?;
+                let done = assert.act(db, scope).await?;
+                output.result(&done, || told(&done))?;
             }
+            Self::Subject(subject) => subject.run(output, db, scope).await?,
+            Self::History(history) => history.run(output, db, scope).await?,
+            Self::Audit(audit) => audit.run(output, db, scope).await?,
+            Self::Verify => audit::verify(output, db, scope).await?,
+            Self::Retract(retract) => retract.run(output, db, scope).await?,
+            Self::Reinstate(reinstate) => reinstate.run(output, db, scope).await?,
+            Self::Escalate(escalate) => escalate.run(output, db, scope).await?,
+            Self::Reconcile(reconcile) => reconcile.run(output, db, scope).await?,
+            Self::Pending(page) => changes::pending(output, db, scope, page).await?,
+            Self::Adjudicate(adjudicate) => adjudicate.run(output, db, scope).await?,
         }
         Ok(())
     }
@@ -139,8 +202,7 @@ impl Claims {
 impl BeliefArgs {
     async fn find(&self, db: &Mnemon, scope: &Scope) -> Result<Belief> {
         let line = Line::parse(&self.subject, &self.predicate)?;
-        let when = AsOf { as_of: self.as_of, valid_at: self.valid_at };
-        db.claims().belief(scope, &line, when).await
+        db.claims().query_memory(scope, &line, self.when.at(), self.served).await
     }
 
     fn told(&self, belief: &Belief) -> String {
@@ -159,7 +221,7 @@ impl BeliefArgs {
         if table.row_count() > 0 {
             lines.push(table.to_string());
         }
-        if self.as_of.is_some() || self.valid_at.is_some() {
+        if self.when.as_of.is_some() || self.when.valid_at.is_some() {
             let known = belief.as_of.map_or_else(|| "before anything".to_owned(), show::moment);
             lines.push(format!("known {known}, true {}", show::moment(belief.valid_at)));
         }
@@ -174,12 +236,12 @@ fn row(believed: &Believed) -> [String; 4] {
         Provenance::RecallReEntry => "recalled",
         Provenance::ModelDerived => "a model",
     };
-    let more = believed.corroboration_count;
+    let more = believed.currency_signal.corroboration_count;
     let said = show::about([
         Some(show::moment(believed.recorded_at)),
         (more > 0).then(|| format!("and {more} more")),
     ]);
-    let sure = believed.value_confidence;
+    let sure = believed.confidence.value_confidence;
     let from = show::about([
         Some(source.to_owned()),
         (sure < 1.0).then(|| format!("{:.0} % sure", sure * 100.0)),
@@ -247,6 +309,9 @@ impl Assert {
             valid_time,
             value_confidence: self.confidence,
             derived_from: self.derived_from.clone(),
+            depends_on: self.depends_on.clone(),
+            excludes: self.excludes.clone(),
+            adjudication_ttl_seconds: self.adjudication_ttl,
             request_id: self.request_id.clone(),
             ..NewClaim::new(&self.subject, &self.predicate, value)
         })
@@ -261,5 +326,6 @@ fn told(done: &Asserted) -> String {
     let what = if done.created { "asserted" } else { "asserted before" };
     let mut lines = vec![format!("{what} {}: {}", done.id, done.disposition.as_str())];
     lines.extend(done.contested_with.iter().map(|claim| format!("  contradicts {claim}")));
+    lines.extend(done.handle.map(|handle| format!("  asked about as {handle}")));
     lines.join("\n")
 }

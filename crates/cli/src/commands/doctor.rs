@@ -1,7 +1,9 @@
-//! `mnemon doctor`: one line per check, each bad one with its fix.
+//! `mnemon doctor`: one line per check, each bad one with its fix. `--rebuild` makes anew what is
+//! only derived.
 
 use clap::Args;
 use console::style;
+use mnemon::claims::Rebuilt;
 use mnemon::{Backend, Finding, MigrateMode, Mnemon, Severity};
 use serde_json::json;
 
@@ -17,6 +19,9 @@ pub(crate) struct Doctor {
     /// fence grow. Once, as the schema's owner, before anything is written
     #[arg(long)]
     restored: bool,
+    /// First make anew what is derived from the ledgers of claims: which of them count now
+    #[arg(long)]
+    rebuild: bool,
 }
 
 impl Doctor {
@@ -40,14 +45,27 @@ impl Doctor {
             let epoch = db.store().events().restored().await?;
             context.output.notice(&format!("epoch {epoch} begins; every lease is over"));
         }
+        let rebuilt = if self.rebuild { Some(db.claims().rebuild().await) } else { None };
         let findings = db.doctor().await;
         let backend = db.backend();
         db.close().await;
-        let findings = findings?;
+        let mut findings = findings?;
+        if let Some(rebuilt) = rebuilt {
+            findings.push(claims(rebuilt?));
+        }
         report(&place, Some(backend), &findings, context.output)?;
         let worst = findings.iter().map(|finding| finding.severity).max();
         if worst == Some(Severity::Error) { Err(Failure::Reported(exit::FAILED)) } else { Ok(()) }
     }
+}
+
+/// What a rebuild found.
+fn claims(rebuilt: Rebuilt) -> Finding {
+    let message = match rebuilt.differed {
+        0 => format!("{} count now, as their ledgers say", rebuilt.rows),
+        some => format!("{} count now; {some} stood otherwise and were put right", rebuilt.rows),
+    };
+    Finding::ok("claims", message)
 }
 
 /// What stands in the way of opening, as the only finding there can be.

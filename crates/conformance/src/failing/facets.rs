@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use mnemon_core::claims::{AsOf, Asserted, Belief, Claims, LedgerEntry, Line, NewClaim};
+use mnemon_core::claims::{
+    AsOf, Asked, Asserted, AuditQuery, AuditVerdict, Belief, Changed, ClaimWrite, Claims, HandleId,
+    History, LedgerEntry, Line, NewClaim, PendingAdjudication, Rebuilt, Rules, SubjectBelief,
+    Undelivered,
+};
 use mnemon_core::consumers::{Consumers, Failed, Failure, Progress};
 use mnemon_core::dead_letters::{
     Attempt, Burial, Buried, DeadLetter, DeadLetters, Delivery, DeliveryReceipt, Handled,
@@ -170,6 +174,10 @@ impl Turns for FailingStore {
 
 #[async_trait]
 impl Claims for FailingStore {
+    fn configure(&self, rules: Rules) {
+        self.inner.claims().configure(rules);
+    }
+
     async fn assert(
         &self,
         scope: &Scope,
@@ -183,8 +191,74 @@ impl Claims for FailingStore {
         self.call(self.inner.claims().belief(scope, line, when)).await
     }
 
-    async fn ledger(&self, scope: &Scope, page: &Page) -> Result<Paged<LedgerEntry>> {
-        self.call(self.inner.claims().ledger(scope, page)).await
+    async fn change(
+        &self,
+        scope: &Scope,
+        write: ClaimWrite,
+        guard: Option<&Guard>,
+    ) -> Result<Changed> {
+        self.call(self.inner.claims().change(scope, write, guard)).await
+    }
+
+    async fn belief_served(&self, scope: &Scope, line: &Line, when: AsOf) -> Result<Belief> {
+        self.call(self.inner.claims().belief_served(scope, line, when)).await
+    }
+
+    async fn query_subject(
+        &self,
+        scope: &Scope,
+        subject: &str,
+        when: AsOf,
+        page: &Page,
+    ) -> Result<Paged<SubjectBelief>> {
+        self.call(self.inner.claims().query_subject(scope, subject, when, page)).await
+    }
+
+    async fn history(
+        &self,
+        scope: &Scope,
+        line: &Line,
+        when: AsOf,
+        page: &Page,
+    ) -> Result<History> {
+        self.call(self.inner.claims().history(scope, line, when, page)).await
+    }
+
+    async fn query_audit(
+        &self,
+        scope: &Scope,
+        query: &AuditQuery,
+        page: &Page,
+    ) -> Result<Paged<LedgerEntry>> {
+        self.call(self.inner.claims().query_audit(scope, query, page)).await
+    }
+
+    async fn verify_audit(&self, scope: &Scope) -> Result<AuditVerdict> {
+        self.call(self.inner.claims().verify_audit(scope)).await
+    }
+
+    async fn list_pending_adjudications(
+        &self,
+        scope: &Scope,
+        page: &Page,
+    ) -> Result<Paged<PendingAdjudication>> {
+        self.call(self.inner.claims().list_pending_adjudications(scope, page)).await
+    }
+
+    async fn sweep_expired_adjudications(&self, scope: &Scope) -> Result<u64> {
+        self.call(self.inner.claims().sweep_expired_adjudications(scope)).await
+    }
+
+    async fn take_undelivered(&self, most: u32, visibility: Duration) -> Result<Vec<Undelivered>> {
+        self.call(self.inner.claims().take_undelivered(most, visibility)).await
+    }
+
+    async fn note_asked(&self, scope: &Scope, handle: HandleId, asked: Asked) -> Result<()> {
+        self.call(self.inner.claims().note_asked(scope, handle, asked)).await
+    }
+
+    async fn rebuild(&self) -> Result<Rebuilt> {
+        self.call(self.inner.claims().rebuild()).await
     }
 }
 

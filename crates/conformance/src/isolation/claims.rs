@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use mnemon_core::claims::{AsOf, Line, NewClaim};
+use mnemon_core::claims::{AsOf, AuditQuery, Line, NewClaim};
 use mnemon_core::{Facet, Page, Result, Scope, Store};
 
 use super::{Probe, Row, Seen, Standing};
@@ -55,7 +55,10 @@ impl Probe for ClaimsProbe {
                 labels.extend(value);
             }
         } else {
-            let entries = store.claims().ledger(reader, &Page::first(500)).await?;
+            let entries = store
+                .claims()
+                .query_audit(reader, &AuditQuery::default(), &Page::first(500))
+                .await?;
             let payloads = entries.items.into_iter().filter_map(|entry| entry.payload);
             labels.extend(
                 payloads.filter_map(|payload| payload["value"].as_str().map(str::to_owned)),

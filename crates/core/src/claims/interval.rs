@@ -85,6 +85,11 @@ impl ValidTime {
         self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
     }
 
+    /// Whether no moment lies in it: it was closed at or before its start.
+    pub fn is_empty(&self) -> bool {
+        matches!((self.start, self.end), (Some(start), Some(end)) if end <= start)
+    }
+
     /// Whether no moment lies in both.
     pub fn is_disjoint(&self, other: &Self) -> bool {
         let before = |a: &Self, b: &Self| match (a.end, b.start) {

@@ -12,23 +12,65 @@ use super::model::{ClaimId, Disposition};
 /// The hash before an agent's first entry.
 pub const GENESIS: [u8; 32] = [0; 32];
 
-/// What happened.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum LedgerKind {
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident),+ $(,)?) => {
+        /// What happened.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum LedgerKind { $($(#[$doc])* $variant),+ }
+
+        impl LedgerKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name at rest.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),+ }
+            }
+        }
+    };
+}
+
+kinds! {
     /// A claim was written.
     ClaimCommitted,
+    /// A claim's window was closed.
+    ValidityAsserted,
+    /// An oracle is asked about a claim.
+    AdjudicationRequested,
+    /// A conflict is over, or an oracle could not tell.
+    AdjudicationResolved,
+    /// Nobody answered in time.
+    AdjudicationExpired,
     /// A claim came back from this memory's own recall; nothing was written but this.
     RecallReEntryDetected,
+    /// It came back too often; nothing was written but this.
+    Quarantined,
+    /// A claim it stands on fell.
+    DependentFlaggedPendingReview,
+    /// A claim was shown to a model.
+    ServedAsInjected,
+    /// A claim was taken back.
+    Retracted,
+    /// A claim was taken up again.
+    Reinstated,
+    /// Payloads were erased.
+    Erased,
 }
 
 impl LedgerKind {
-    /// The name at rest.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClaimCommitted => "ClaimCommitted",
-            Self::RecallReEntryDetected => "RecallReEntryDetected",
-        }
+    /// Whether the entry decides how its claim stands, or only notes something.
+    pub const fn decides(self) -> bool {
+        !matches!(
+            self,
+            Self::RecallReEntryDetected | Self::Quarantined | Self::ServedAsInjected | Self::Erased
+        )
+    }
+}
+
+impl std::fmt::Display for LedgerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -36,11 +78,10 @@ impl std::str::FromStr for LedgerKind {
     type Err = crate::Error;
 
     fn from_str(text: &str) -> crate::Result<Self> {
-        match text {
-            "ClaimCommitted" => Ok(Self::ClaimCommitted),
-            "RecallReEntryDetected" => Ok(Self::RecallReEntryDetected),
-            other => Err(crate::Error::invalid("ledger kind", format!("is {other:?}"))),
-        }
+        let found = Self::ALL.iter().find(|kind| kind.as_str() == text);
+        found.copied().ok_or_else(|| {
+            crate::Error::invalid("ledger kind", format!("is {text:?}, which is not known"))
+        })
     }
 }
 
@@ -59,10 +100,10 @@ pub struct Header {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// The digest of a payload under its salt.
-pub fn digest(salt: &[u8; 16], payload: &Value) -> [u8; 32] {
+/// The digest of a payload, byte for byte as it is kept, under its salt.
+pub fn digest(salt: &[u8], payload: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(salt).update(payload.to_string().as_bytes());
+    hasher.update(salt).update(payload.as_bytes());
     *hasher.finalize().as_bytes()
 }
 

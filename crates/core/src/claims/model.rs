@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::interval::ValidTime;
 use crate::error::{Error, Result};
-use crate::ids::RequestId;
 use crate::limits;
 
 /// A claim's id.
@@ -18,6 +17,12 @@ use crate::limits;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(pub Uuid);
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 impl fmt::Display for ClaimId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,6 +146,22 @@ named!(
 );
 
 impl Disposition {
+    /// All twelve.
+    pub const ALL: [Self; 12] = [
+        Self::CommittedCheap,
+        Self::CommittedInferred,
+        Self::QueuedForAdjudication,
+        Self::Contested,
+        Self::PendingConflict,
+        Self::PendingReview,
+        Self::PendingLowConfidence,
+        Self::Quarantined,
+        Self::Superseded,
+        Self::Invalidated,
+        Self::Reinstated,
+        Self::Rejected,
+    ];
+
     /// Whether a claim that stands so counts for belief at all.
     pub const fn is_out(self) -> bool {
         matches!(self, Self::Quarantined | Self::Invalidated | Self::Rejected)
@@ -169,6 +190,32 @@ pub enum Provenance {
     ModelDerived,
 }
 
+impl Provenance {
+    /// The name at rest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::External(External::UserAsserted) => "UserAsserted",
+            Self::External(External::ExternalFirstHand) => "ExternalFirstHand",
+            Self::RecallReEntry => "RecallReEntry",
+            Self::ModelDerived => "ModelDerived",
+        }
+    }
+}
+
+impl FromStr for Provenance {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "UserAsserted" => Ok(Self::External(External::UserAsserted)),
+            "ExternalFirstHand" => Ok(Self::External(External::ExternalFirstHand)),
+            "RecallReEntry" => Ok(Self::RecallReEntry),
+            "ModelDerived" => Ok(Self::ModelDerived),
+            other => Err(Error::invalid("provenance", format!("is {other:?}, which is not known"))),
+        }
+    }
+}
+
 /// How sure the source was.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,106 +226,16 @@ pub struct Confidence {
     pub valid_time_confidence: f32,
 }
 
-/// A claim to assert.
+/// What a claim says, as mempill's users know it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewClaim {
+pub struct Fact {
     /// Who or what.
     pub subject: String,
     /// Which property.
     pub predicate: String,
-    /// What it is; anything but null.
+    /// What it is.
     pub value: Value,
-    /// How many values the line may have.
-    #[serde(default = "functional")]
-    pub cardinality: Cardinality,
-    /// Where it comes from.
-    #[serde(default = "user_asserted")]
-    pub provenance: Provenance,
-    /// When it holds.
-    #[serde(default)]
-    pub valid_time: ValidTime,
-    /// How sure the source was of the value, 0 to 1.
-    #[serde(default = "certain")]
-    pub value_confidence: f32,
-    /// How much depends on it.
-    #[serde(default = "medium")]
-    pub criticality: Criticality,
-    /// Claims it was derived from; for a re-entry, the claim it repeats.
-    #[serde(default)]
-    pub derived_from: Vec<ClaimId>,
-    /// The same request again answers the first outcome.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub request_id: Option<RequestId>,
-}
-
-fn functional() -> Cardinality {
-    Cardinality::Functional
-}
-
-fn user_asserted() -> Provenance {
-    Provenance::External(External::UserAsserted)
-}
-
-fn certain() -> f32 {
-    1.0
-}
-
-fn medium() -> Criticality {
-    Criticality::Medium
-}
-
-impl NewClaim {
-    /// A user's claim of one value, without a window.
-    pub fn new(
-        subject: impl Into<String>,
-        predicate: impl Into<String>,
-        value: impl Into<Value>,
-    ) -> Self {
-        Self {
-            subject: subject.into(),
-            predicate: predicate.into(),
-            value: value.into(),
-            cardinality: functional(),
-            provenance: user_asserted(),
-            valid_time: ValidTime::default(),
-            value_confidence: certain(),
-            criticality: medium(),
-            derived_from: Vec::new(),
-            request_id: None,
-        }
-    }
-
-    /// Its line.
-    ///
-    /// # Errors
-    ///
-    /// As [`Line::parse`].
-    pub fn line(&self) -> Result<Line> {
-        Line::parse(self.subject.clone(), self.predicate.clone())
-    }
-
-    /// Checks every field.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] naming the field and the limit.
-    pub fn check(&self) -> Result<()> {
-        self.line()?;
-        if self.value.is_null() {
-            return Err(Error::invalid("value", "is null"));
-        }
-        limits::json("value", &self.value, limits::CLAIM_VALUE_BYTES)?;
-        if !(0.0..=1.0).contains(&self.value_confidence) {
-            return Err(Error::invalid("value_confidence", "is not between 0 and 1"));
-        }
-        self.valid_time.check()?;
-        limits::count("derived_from", self.derived_from.len(), limits::CLAIM_PARENTS)?;
-        if self.provenance == Provenance::RecallReEntry && self.derived_from.len() != 1 {
-            return Err(Error::invalid("derived_from", "names exactly the claim that is repeated"));
-        }
-        Ok(())
-    }
 }
 
 /// A claim as it stands: never changed once written.
@@ -303,7 +260,29 @@ pub struct Claim {
     pub criticality: Criticality,
     /// How many derivations lie between it and the outside.
     pub derivation_depth: u32,
+    /// Claims of its line that it cannot be true beside.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub excludes: Vec<ClaimId>,
     /// When it was written: strictly increasing per agent.
     #[doc(alias = "transaction_time")]
     pub recorded_at: DateTime<Utc>,
+}
+
+impl Claim {
+    /// What it says.
+    pub fn fact(&self) -> Fact {
+        Fact {
+            subject: self.line.subject.clone(),
+            predicate: self.line.predicate.clone(),
+            value: self.value.clone(),
+        }
+    }
+
+    /// How sure its source was, of the value and of the window.
+    pub fn confidence(&self) -> Confidence {
+        Confidence {
+            value_confidence: self.value_confidence,
+            valid_time_confidence: self.valid_time.valid_time_confidence,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use mnemon_core::migrations::MigrateMode;
 use mnemon_core::upkeep::Task;
 
 use super::value::{self, Kind, Raw, Reason, Value};
-use super::{Config, Secret, SecretUrl};
+use super::{Config, OracleChoice, Secret, SecretUrl};
 
 /// Every section a file may have, in the order of the documentation, with what it is about.
 /// One without keys is accepted empty: its keys come with the facet that reads them.
@@ -14,6 +14,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("pool", "Connections to PostgreSQL. Nothing here concerns an embedded store."),
     ("migrate", "What opening does about a schema older than the binary."),
     ("embedder", "What turns text into vectors."),
+    ("claims", "How conflicts between claims are decided."),
     ("retention", "How long things are kept. No keys yet."),
     ("turns", "Conversation memory. No keys yet."),
     ("checkpoints", "Versioned thread state."),
@@ -150,6 +151,18 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         "The namespace of states that are saved as one value (`save_state`)."
     ),
+    key!(
+        claims.oracle,
+        Kind::Choice(&["none", "human"]),
+        "Who is asked about a conflict: nobody (it stays contested), or people, by `mnemon claims \
+         pending` and `mnemon claims adjudicate`. A host may bring an oracle of its own."
+    ),
+    key!(
+        claims.adjudication_ttl,
+        Kind::Duration,
+        "How long an answer may take; then the claim is contested.",
+        "as long as it likes"
+    ),
     key!(upkeep.enabled, Kind::Switch, "Whether an open handle does upkeep in the background."),
     key!(upkeep.only, Kind::Words(TASKS), "The tasks this process does.", "all"),
     key!(upkeep.skip, Kind::Words(TASKS), "The tasks this process leaves to others.", "none"),
@@ -232,6 +245,26 @@ impl Setting for bool {
 
     fn shown(&self) -> Option<String> {
         Some(self.to_string())
+    }
+}
+
+impl Setting for OracleChoice {
+    fn of(value: Value) -> Self {
+        if String::of(value) == "human" { Self::Human } else { Self::None }
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(if *self == Self::Human { "human" } else { "none" }.to_owned())
+    }
+}
+
+impl Setting for Option<std::time::Duration> {
+    fn of(value: Value) -> Self {
+        Some(std::time::Duration::of(value))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.map(value::show_duration)
     }
 }
 

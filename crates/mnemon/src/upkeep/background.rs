@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Turn, holder, run_task};
 use crate::config::UpkeepConfig;
 use crate::metrics;
+use crate::oracle::Asker;
 
 /// A handle's loop; dropping it stops the loop after the batch under way.
 pub(crate) struct Background {
@@ -23,7 +24,11 @@ pub(crate) struct Background {
 
 impl Background {
     /// Starts the loop, if the configuration wants one and there is a runtime to carry it.
-    pub(crate) fn start(store: &Arc<dyn Store>, config: &UpkeepConfig) -> Self {
+    pub(crate) fn start(
+        store: &Arc<dyn Store>,
+        asker: Option<Arc<Asker>>,
+        config: &UpkeepConfig,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tasks: Vec<Task> = Task::ALL
             .into_iter()
@@ -31,7 +36,7 @@ impl Background {
             .filter(|task| !config.skip.contains(task))
             .collect();
         let running = if config.enabled && !tasks.is_empty() {
-            spawn(Arc::clone(store), tasks, stopped)
+            spawn(Arc::clone(store), asker, tasks, stopped)
         } else {
             None
         };
@@ -58,6 +63,7 @@ impl Drop for Background {
 
 fn spawn(
     store: Arc<dyn Store>,
+    asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
@@ -65,10 +71,15 @@ fn spawn(
         tracing::warn!("no tokio runtime: upkeep runs only when it is called");
         return None;
     };
-    Some(runtime.spawn(cycle(store, tasks, stop)))
+    Some(runtime.spawn(cycle(store, asker, tasks, stop)))
 }
 
-async fn cycle(store: Arc<dyn Store>, tasks: Vec<Task>, mut stop: watch::Receiver<bool>) {
+async fn cycle(
+    store: Arc<dyn Store>,
+    asker: Option<Arc<Asker>>,
+    tasks: Vec<Task>,
+    mut stop: watch::Receiver<bool>,
+) {
     let turn = Turn {
         holder: holder(),
         force: false,
@@ -89,7 +100,7 @@ async fn cycle(store: Arc<dyn Store>, tasks: Vec<Task>, mut stop: watch::Receive
             if *at > Instant::now() || *turn.stop.borrow() {
                 continue;
             }
-            match run_task(store.as_ref(), *task, &turn).await {
+            match run_task(store.as_ref(), asker.as_deref(), *task, &turn).await {
                 Ok(report) if report.outcome == super::Outcome::Paused => {}
                 Ok(_) => *at = Instant::now() + task.interval(),
                 Err(Error::Closed) => return,

@@ -1,17 +1,20 @@
-//! Asserting a claim: under the agent's lock, reads inside it, decided by core.
+//! Writing: under the agent's lock, reads inside it, decided by core.
 
-use mnemon_core::Error;
-use mnemon_core::RequestId;
-use mnemon_core::claims::adjudicate::{Rules, decide, next_time};
-use mnemon_core::claims::ledger::LedgerKind;
-use mnemon_core::claims::{Asserted, Claim, ClaimId, Line, NewClaim, Provenance};
+use chrono::{DateTime, TimeDelta, Utc};
+use mnemon_core::claims::adjudicate::{Decided, Fresh, Seen, assertion, next_time, re_entry};
+use mnemon_core::claims::change::Change;
+use mnemon_core::claims::resolve::{self, LineState};
+use mnemon_core::claims::{
+    Asserted, Changed, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
+};
 use mnemon_core::scope::Admitted;
-use serde_json::json;
+use mnemon_core::{Error, limits};
 use sqlx::postgres::PgConnection;
-use sqlx::{query, query_as};
+use sqlx::query;
 use uuid::Uuid;
 
-use super::{Head, Row, WHAT, agent, ledger, provenance_name, read, word_of};
+use super::lines::Span;
+use super::{Head, agent, change, ledger, lines, questions};
 use crate::error::Fault;
 use crate::row;
 
@@ -20,74 +23,124 @@ pub(crate) async fn assert(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     new: &NewClaim,
+    rules: &Rules,
 ) -> Result<Asserted, Fault> {
-    let (head, now) = ledger::lock(conn, scope).await?;
+    let (mut head, now) = ledger::lock(conn, scope).await?;
     if let Some(first) = first_outcome(conn, scope, new).await? {
         return Ok(first);
     }
-    let recorded_at = next_time(head.map(|head| head.last_time), now);
-    let parents = parents(conn, scope, new).await?;
-    let line = new.line()?;
-    if new.provenance == Provenance::RecallReEntry {
-        return re_entry(conn, scope, new, &line, &parents, head, recorded_at).await;
-    }
-    let depth = parents.iter().map(|parent| parent.derivation_depth + 1).max().unwrap_or(0);
-    let standing = read::current(conn, scope, &line).await?;
-    let (disposition, contested_with) = decide(new, &standing, depth, Rules::default());
-    let asserted = Asserted {
-        id: ClaimId(Uuid::now_v7()),
-        disposition,
-        contested_with,
-        recorded_at,
-        created: true,
+    let at = next_time(head.map(|head| head.last_time), now);
+    let decided = if new.provenance == Provenance::RecallReEntry {
+        let named = new.derived_from.first().expect("checked: it names one claim");
+        let repeated = lines::standing(conn, scope, *named).await?;
+        let since = at - limits::RE_ENTRY_WINDOW;
+        let recent = ledger::re_entries_since(conn, scope, *named, since).await?;
+        re_entry(new, &repeated, recent, at, rules)?
+    } else {
+        decide(conn, scope, new, at, rules).await?
     };
-    insert(conn, scope, new, depth, &asserted).await?;
-    let entry = ledger::Entry {
-        kind: LedgerKind::ClaimCommitted,
-        outcome: &asserted,
-        recorded_at,
-        request: new.request_id.as_ref().map(RequestId::as_str),
-        payload: json!({
-            "value": new.value,
-            "provenance": new.provenance,
-            "contested_with": asserted.contested_with,
-        }),
-    };
-    ledger::append(conn, scope, head, &entry).await?;
-    Ok(asserted)
+    change::apply(conn, scope, &mut head, &decided.change).await?;
+    Ok(decided.asserted)
 }
 
-/// The claim comes from this memory itself: nothing is written but that it came.
-async fn re_entry(
+async fn decide(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     new: &NewClaim,
-    line: &Line,
-    parents: &[Claim],
+    at: DateTime<Utc>,
+    rules: &Rules,
+) -> Result<Decided, Fault> {
+    let named = lines::named(conn, scope, &new.named()).await?;
+    let line = new.line()?;
+    let span = Span::of(&new.valid_time, rules);
+    let near = lines::current(conn, scope, &line, span, rules).await?;
+    let beyond = near.is_empty() && !span.is_all() && lines::is_said(conn, scope, &line).await?;
+    let fresh = Fresh { claim: ClaimId(Uuid::now_v7()), handle: HandleId(Uuid::now_v7()) };
+    let seen = Seen { line: &near, beyond, named: &named, at };
+    Ok(assertion(scope, new, fresh, seen, rules)?)
+}
+
+/// Writes about claims that are there, inside the caller's transaction.
+pub(crate) async fn change(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    write: &ClaimWrite,
+    rules: &Rules,
+) -> Result<Changed, Fault> {
+    let (head, now) = ledger::lock(conn, scope).await?;
+    let at = next_time(head.map(|head| head.last_time), now);
+    let mut writing = Writing { conn, scope, head, rules, changed: Changed::default() };
+    match write {
+        ClaimWrite::Retract { claim, reason } => {
+            let target = lines::standing(writing.conn, scope, *claim).await?;
+            let state = writing.state(&target.claim.line).await?;
+            writing.apply(resolve::retract(&state, &target, reason, at, rules)).await?;
+        }
+        ClaimWrite::Reinstate { claim, reason } => {
+            let target = lines::standing(writing.conn, scope, *claim).await?;
+            writing.apply(resolve::reinstate(&target, reason, at)).await?;
+        }
+        ClaimWrite::Escalate { line } => {
+            let state = writing.state(line).await?;
+            writing.apply(resolve::escalate(scope, &state, &handles(), at, rules)?).await?;
+        }
+        ClaimWrite::Adjudicate { response } => {
+            let question = questions::get(writing.conn, scope, response.handle_id).await?;
+            let state = writing.state(&question.request.subject_line).await?;
+            writing.apply(resolve::verdict(&state, &question, response, at, rules)?).await?;
+        }
+        ClaimWrite::Reconcile { lines } => {
+            let lines = if lines.is_empty() { writing.contested().await? } else { lines.clone() };
+            for (n, line) in lines.iter().enumerate() {
+                let state = writing.state(line).await?;
+                // Each line is a write of its own in the agent's order.
+                let at = at + TimeDelta::microseconds(i64::try_from(n).unwrap_or(0));
+                writing.apply(resolve::reconcile(scope, &state, &handles(), at, rules)).await?;
+            }
+        }
+        _ => return Err(Error::invalid("write", "is of a kind this store does not know").into()),
+    }
+    Ok(writing.changed)
+}
+
+/// A write under way, and what it did so far.
+struct Writing<'w, 's> {
+    conn: &'w mut PgConnection,
+    scope: &'w Admitted<'s>,
     head: Option<Head>,
-    recorded_at: chrono::DateTime<chrono::Utc>,
-) -> Result<Asserted, Fault> {
-    let named = new.derived_from.first().map_or_else(String::new, ToString::to_string);
-    let repeated = parents
-        .first()
-        .filter(|claim| claim.line == *line && claim.value == new.value)
-        .ok_or_else(|| Error::not_found("claim", named))?;
-    let asserted = Asserted {
-        id: repeated.id,
-        disposition: ledger::disposition(conn, scope, repeated.id).await?,
-        contested_with: Vec::new(),
-        recorded_at: repeated.recorded_at,
-        created: false,
-    };
-    let entry = ledger::Entry {
-        kind: LedgerKind::RecallReEntryDetected,
-        outcome: &asserted,
-        recorded_at,
-        request: new.request_id.as_ref().map(RequestId::as_str),
-        payload: json!({ "value": new.value }),
-    };
-    ledger::append(conn, scope, head, &entry).await?;
-    Ok(asserted)
+    rules: &'w Rules,
+    changed: Changed,
+}
+
+impl Writing<'_, '_> {
+    async fn state(&mut self, line: &Line) -> Result<LineState, Fault> {
+        lines::state(self.conn, self.scope, line, self.rules).await
+    }
+
+    /// The agent's contested lines, as many as one call takes; says whether there are more.
+    async fn contested(&mut self) -> Result<Vec<Line>, Fault> {
+        let most = limits::RECONCILE_LINES;
+        let mut lines = lines::contested(self.conn, self.scope, most + 1).await?;
+        self.changed.more = lines.len() > most;
+        lines.truncate(most);
+        Ok(lines)
+    }
+
+    /// Writes a decision, and flags what stood on claims that fall by it.
+    async fn apply(&mut self, mut decided: Change) -> Result<(), Fault> {
+        let fallen = decided.fallen();
+        if !fallen.is_empty() {
+            decided.flag(&lines::dependents(self.conn, self.scope, &fallen).await?);
+        }
+        change::apply(self.conn, self.scope, &mut self.head, &decided).await?;
+        self.changed.take(&decided);
+        Ok(())
+    }
+}
+
+/// Ids for the questions that one line may give rise to.
+fn handles() -> Vec<HandleId> {
+    (0..limits::LINE_QUESTIONS).map(|_| HandleId(Uuid::now_v7())).collect()
 }
 
 async fn first_outcome(
@@ -98,7 +151,11 @@ async fn first_outcome(
     let Some(request) = &new.request_id else { return Ok(None) };
     let found = query!(
         r#"
-        select l.claim_id, l.disposition, l.contested_with, c.recorded_at
+        select l.claim_id, l.disposition, l.contested_with, c.recorded_at,
+               (select q.handle_id from mnemon.claim_questions q
+                where q.tenant = l.tenant and q.agent_id = l.agent_id
+                  and q.challenger = l.claim_id and l.disposition = 'QueuedForAdjudication'
+                order by q.queued_at limit 1) as "handle?"
         from mnemon.claim_ledger l
         join mnemon.claims c
           on c.tenant = l.tenant and c.agent_id = l.agent_id and c.id = l.claim_id
@@ -115,103 +172,8 @@ async fn first_outcome(
         id: ClaimId(found.claim_id),
         disposition: row::named(&found.disposition, "a ledger entry")?,
         contested_with: found.contested_with.into_iter().map(ClaimId).collect(),
+        handle: found.handle.map(HandleId),
         recorded_at: found.recorded_at,
         created: false,
     }))
-}
-
-/// The claims that it is derived from, in the order given.
-async fn parents(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    new: &NewClaim,
-) -> Result<Vec<Claim>, Fault> {
-    if new.derived_from.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<Uuid> = new.derived_from.iter().map(|claim| claim.0).collect();
-    let rows = query_as!(
-        Row,
-        r#"
-        select c.id, c.subject, c.predicate, c.value, c.cardinality, c.provenance, c.valid_start,
-               c.valid_end, c.valid_time_confidence, c.start_granularity, c.end_granularity,
-               c.value_confidence, c.criticality, c.derivation_depth, c.recorded_at,
-               '' as "disposition!"
-        from mnemon.claims c
-        where c.tenant = $1 and c.agent_id = $2 and c.id = any ($3)
-        "#,
-        scope.tenant,
-        agent(scope)?,
-        &ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut found: Vec<Claim> = rows.into_iter().map(Claim::try_from).collect::<Result<_, _>>()?;
-    if let Some(missing) =
-        new.derived_from.iter().find(|id| !found.iter().any(|claim| claim.id == **id))
-    {
-        return Err(Error::not_found("claim", missing).into());
-    }
-    found.sort_by_key(|claim| new.derived_from.iter().position(|id| *id == claim.id));
-    Ok(found)
-}
-
-/// Writes the claim, its edges and its place among those that count, in one statement.
-async fn insert(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    new: &NewClaim,
-    depth: u32,
-    asserted: &Asserted,
-) -> Result<(), Fault> {
-    let parents: Vec<Uuid> = new.derived_from.iter().map(|claim| claim.0).collect();
-    let window = &new.valid_time;
-    let depth = i32::try_from(depth)
-        .map_err(|_| Error::corrupt(WHAT, "it is derived more deeply than can be counted"))?;
-    query!(
-        r#"
-        with claim as (
-            insert into mnemon.claims
-                (tenant, agent_id, id, subject, predicate, value, cardinality, provenance,
-                 valid_start, valid_end, valid_time_confidence, start_granularity,
-                 end_granularity, value_confidence, criticality, derivation_depth, user_id,
-                 session_id, run_id, recorded_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                    $18, $19, $20)
-        ), edges as (
-            insert into mnemon.claim_edges
-                (tenant, agent_id, claim_id, kind, target_id, user_id, recorded_at)
-            select distinct $1, $2, $3, 'DerivedFrom', g.id, $17, $20
-            from unnest($21::uuid[]) as g (id)
-        )
-        insert into mnemon.claim_current
-            (tenant, agent_id, subject, predicate, claim_id, disposition, user_id)
-        values ($1, $2, $4, $5, $3, $22, $17)
-        "#,
-        scope.tenant,
-        agent(scope)?,
-        asserted.id.0,
-        new.subject,
-        new.predicate,
-        new.value,
-        new.cardinality.as_str(),
-        provenance_name(new.provenance),
-        window.start,
-        window.end,
-        window.valid_time_confidence,
-        word_of(window.start_granularity),
-        word_of(window.end_granularity),
-        new.value_confidence,
-        new.criticality.as_str(),
-        depth,
-        scope.user,
-        scope.session,
-        scope.run,
-        asserted.recorded_at,
-        &parents,
-        asserted.disposition.as_str(),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -1,19 +1,40 @@
 //! The ledger: gapless per agent, chained by hash; payloads stand beside the chain.
 
 use chrono::{DateTime, Utc};
-use mnemon_core::claims::ledger::{GENESIS, Header, LedgerKind, chain, digest};
-use mnemon_core::claims::{Asserted, ClaimId, Disposition, LedgerEntry};
+use mnemon_core::claims::audit::{AuditQuery, AuditVerdict, Auditor, Sealed};
+use mnemon_core::claims::change::Entry;
+use mnemon_core::claims::ledger::{GENESIS, Header, chain, digest};
+use mnemon_core::claims::{ClaimId, LedgerEntry};
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Cursor, Error, Paged, RequestId};
+use mnemon_core::{Error, Paged, RequestId, limits};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Head, agent};
+use super::rows::{ALWAYS, FOREVER, micros};
+use super::{Head, agent, head};
 use crate::error::Done;
 use crate::row;
 
 pub(crate) mod sql {
+    /// An entry with its payload.
+    macro_rules! entry {
+        () => {
+            "select l.seq, l.kind, l.claim_id, l.disposition, p.payload, l.recorded_at, l.digest, \
+             l.hash from claim_ledger l left join claim_ledger_payloads p \
+             on p.tenant = l.tenant and p.agent_id = l.agent_id and p.seq = l.seq \
+             where l.tenant = ?1 and l.agent_id = ?2 "
+        };
+    }
+
+    /// What both orders filter by, in parameters ?4 to ?8.
+    macro_rules! filtered {
+        () => {
+            "and (?4 is null or l.kind = ?4) and (?5 is null or l.disposition = ?5) \
+             and l.recorded_at >= ?6 and l.recorded_at < ?7 "
+        };
+    }
+
     crate::sql::statements! {
         APPEND = "insert into claim_ledger (tenant, agent_id, seq, kind, claim_id, disposition, \
             request_id, contested_with, user_id, recorded_at, digest, hash) \
@@ -24,48 +45,53 @@ pub(crate) mod sql {
             values (?1, ?2, ?3, ?4, ?5) on conflict (tenant, agent_id) do update set \
             last_time = excluded.last_time, ledger_seq = excluded.ledger_seq, \
             ledger_hash = excluded.ledger_hash";
-        LATEST = "select disposition from claim_ledger where tenant = ?1 and agent_id = ?2 \
-            and claim_id = ?3 order by seq desc limit 1";
-        LIST = "select l.seq, l.kind, l.claim_id, l.disposition, p.payload, l.recorded_at, \
-            l.digest, l.hash from claim_ledger l left join claim_ledger_payloads p \
+        NEWEST = concat!(
+            entry!(), "and l.seq < ?3 ", filtered!(), "order by l.seq desc limit ?8"
+        );
+        OLDEST = concat!(entry!(), "and l.seq > ?3 ", filtered!(), "order by l.seq limit ?8");
+        NEWEST_OF_CLAIM = concat!(
+            entry!(), "and l.claim_id = ?9 and l.seq < ?3 ", filtered!(),
+            "order by l.seq desc limit ?8"
+        );
+        OLDEST_OF_CLAIM = concat!(
+            entry!(), "and l.claim_id = ?9 and l.seq > ?3 ", filtered!(), "order by l.seq limit ?8"
+        );
+        SEALED = "select l.seq, l.kind, l.claim_id, l.disposition, null, l.recorded_at, l.digest, \
+            l.hash, p.salt, p.payload, c.value from claim_ledger l \
+            left join claim_ledger_payloads p \
             on p.tenant = l.tenant and p.agent_id = l.agent_id and p.seq = l.seq \
+            left join claims c on l.kind = 'ClaimCommitted' and c.tenant = l.tenant \
+            and c.agent_id = l.agent_id and c.id = l.claim_id \
             where l.tenant = ?1 and l.agent_id = ?2 and l.seq > ?3 order by l.seq limit ?4";
+        RE_ENTRIES = "select count(*) from claim_ledger where tenant = ?1 and agent_id = ?2 \
+            and claim_id = ?3 and recorded_at > ?4 \
+            and kind in ('RecallReEntryDetected', 'Quarantined')";
     }
-}
-
-pub(super) const CURSOR: &str = "ledger";
-
-/// An entry to append.
-pub(super) struct Entry<'a> {
-    pub(super) kind: LedgerKind,
-    pub(super) outcome: &'a Asserted,
-    pub(super) recorded_at: DateTime<Utc>,
-    pub(super) request: Option<&'a RequestId>,
-    pub(super) payload: Value,
 }
 
 /// Appends an entry behind the agent's head and moves the head.
 pub(super) fn append(
     conn: &Connection,
     scope: &Admitted<'_>,
-    head: Option<Head>,
-    entry: &Entry<'_>,
+    head: &mut Option<Head>,
+    at: DateTime<Utc>,
+    entry: &Entry,
 ) -> Done<()> {
     let (tenant, agent) = (scope.tenant, agent(scope)?);
     let (seq, previous) = head.map_or((1, GENESIS), |head| (head.seq + 1, head.hash));
     let header = Header {
         seq,
         kind: entry.kind,
-        claim: entry.outcome.id,
-        disposition: entry.outcome.disposition,
-        recorded_at: entry.recorded_at,
+        claim: entry.claim,
+        disposition: entry.disposition,
+        recorded_at: at,
     };
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| Error::backend("asking the system for a salt", error))?;
-    let digest = digest(&salt, &entry.payload);
+    let payload = entry.payload.to_string();
+    let digest = digest(&salt, &payload);
     let hash = chain(&previous, &header, &digest);
-    let at = entry.recorded_at.timestamp_micros();
     conn.prepare_cached(sql::APPEND)?.execute(params![
         tenant,
         agent,
@@ -73,10 +99,10 @@ pub(super) fn append(
         header.kind.as_str(),
         header.claim.0.as_bytes(),
         header.disposition.as_str(),
-        entry.request.map(RequestId::as_str),
-        json!(entry.outcome.contested_with).to_string(),
+        entry.request.as_ref().map(RequestId::as_str),
+        json!(entry.contested_with).to_string(),
         scope.user,
-        at,
+        micros(at),
         digest.as_slice(),
         hash.as_slice(),
     ])?;
@@ -86,44 +112,65 @@ pub(super) fn append(
         seq,
         scope.user,
         salt.as_slice(),
-        entry.payload.to_string()
+        payload
     ])?;
-    conn.prepare_cached(sql::MOVE)?.execute(params![tenant, agent, at, seq, hash.as_slice()])?;
+    let moved = params![tenant, agent, micros(at), seq, hash.as_slice()];
+    conn.prepare_cached(sql::MOVE)?.execute(moved)?;
+    *head = Some(Head { last_time: at, seq, hash });
     Ok(())
 }
 
-/// How a claim stands now.
-pub(super) fn disposition(
+/// How often a claim came back since then.
+pub(super) fn re_entries_since(
     conn: &Connection,
     scope: &Admitted<'_>,
     claim: ClaimId,
-) -> Done<Disposition> {
-    let mut statement = conn.prepare_cached(sql::LATEST)?;
-    let mut rows = statement.query(params![scope.tenant, agent(scope)?, claim.0.as_bytes()])?;
-    match rows.next()? {
-        Some(row) => row::named(row, 0, "a ledger entry"),
-        None => Err(Error::corrupt(format!("claim {claim}"), "it has no ledger entry").into()),
-    }
+    since: DateTime<Utc>,
+) -> Done<u32> {
+    let values = params![scope.tenant, agent(scope)?, claim.0.as_bytes(), micros(since)];
+    Ok(conn.prepare_cached(sql::RE_ENTRIES)?.query_row(values, |row| row.get(0))?)
 }
 
-/// A page, oldest first.
+/// A page of what is asked for.
 pub(super) fn list(
     conn: &Connection,
     scope: &Admitted<'_>,
+    query: &AuditQuery,
     after: i64,
     limit: u32,
 ) -> Done<Paged<LedgerEntry>> {
-    let mut statement = conn.prepare_cached(sql::LIST)?;
-    let mut rows = statement.query(params![scope.tenant, agent(scope)?, after, limit + 1])?;
+    let (kind, disposition) =
+        (query.kind.map(|k| k.as_str()), query.disposition.map(|d| d.as_str()));
+    let from = query.from.map_or(ALWAYS, micros);
+    let until = query.until.map_or(FOREVER, micros);
+    let (statement, claim) = match (query.claim, query.oldest_first) {
+        (None, false) => (sql::NEWEST, None),
+        (None, true) => (sql::OLDEST, None),
+        (Some(claim), false) => (sql::NEWEST_OF_CLAIM, Some(claim)),
+        (Some(claim), true) => (sql::OLDEST_OF_CLAIM, Some(claim)),
+    };
+    let agent = agent(scope)?;
+    let id = claim.map(|claim| claim.0);
+    let id = id.as_ref().map(|id| id.as_bytes());
+    let mut values: Vec<&dyn rusqlite::ToSql> = Vec::with_capacity(9);
+    let most = limit + 1;
+    values.extend([&scope.tenant as &dyn rusqlite::ToSql, &agent, &after]);
+    values.extend([&kind as &dyn rusqlite::ToSql, &disposition, &from, &until, &most]);
+    if id.is_some() {
+        values.push(&id);
+    }
+    let mut statement = conn.prepare_cached(statement)?;
+    let mut rows = statement.query(values.as_slice())?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         entries.push(entry(row)?);
     }
-    Ok(Paged::cut(entries, limit, |entry| Cursor::of(CURSOR, &[&entry.seq.to_string()])))
+    Ok(Paged::cut(entries, limit, |entry| query.cursor(entry)))
 }
 
+const WHAT: &str = "a ledger entry";
+
 fn entry(row: &Row<'_>) -> Done<LedgerEntry> {
-    const WHAT: &str = "a ledger entry";
     let payload = match row.get_ref(4)? {
         ValueRef::Null => None,
         _ => Some(row::json(row, 4, WHAT)?),
@@ -138,4 +185,47 @@ fn entry(row: &Row<'_>) -> Done<LedgerEntry> {
         digest: row::hash(row, 6, WHAT)?,
         hash: row::hash(row, 7, WHAT)?,
     })
+}
+
+/// Walks the whole ledger, within one reading.
+pub(super) fn verify(conn: &Connection, scope: &Admitted<'_>) -> Done<AuditVerdict> {
+    let mut auditor = Auditor::default();
+    let mut statement = conn.prepare_cached(sql::SEALED)?;
+    loop {
+        let key = params![scope.tenant, agent(scope)?, auditor.seq(), limits::PAGE_MAX];
+        let mut rows = statement.query(key)?;
+        let mut found = 0;
+        while let Some(row) = rows.next()? {
+            found += 1;
+            let sealed = match sealed(row) {
+                Ok(sealed) => sealed,
+                // What cannot even be read was changed.
+                Err(_) => {
+                    let seq = auditor.seq() + 1;
+                    let reason = "it cannot be read".to_owned();
+                    let broken = mnemon_core::claims::BrokenEntry { seq, reason };
+                    return Ok(auditor.stop(broken));
+                }
+            };
+            if let Some(broken) = auditor.take(&sealed) {
+                return Ok(auditor.stop(broken));
+            }
+        }
+        if found < limits::PAGE_MAX {
+            let head = head(conn, scope)?;
+            return Ok(auditor.end(head.map(|head| (head.seq, head.hash))));
+        }
+    }
+}
+
+fn sealed(row: &Row<'_>) -> Done<Sealed> {
+    let payload = match row.get::<_, Option<Vec<u8>>>(8)? {
+        Some(salt) => Some((salt, row.get(9)?)),
+        None => None,
+    };
+    let claim_value = match row.get_ref(10)? {
+        ValueRef::Null => None,
+        _ => Some(row::json(row, 10, WHAT)?),
+    };
+    Ok(Sealed { entry: entry(row)?, payload, claim_value })
 }

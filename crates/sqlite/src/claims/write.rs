@@ -1,118 +1,174 @@
-//! Asserting a claim: one transaction, reads inside it, decided by core.
+//! Writing: one transaction, reads inside it, decided by core.
 
-use mnemon_core::Error;
-use mnemon_core::claims::adjudicate::{Rules, decide, next_time};
-use mnemon_core::claims::ledger::LedgerKind;
-use mnemon_core::claims::{Asserted, Claim, ClaimId, Line, NewClaim, Provenance};
+use chrono::{DateTime, Utc};
+use mnemon_core::claims::adjudicate::{Decided, Fresh, Seen, assertion, next_time, re_entry};
+use mnemon_core::claims::change::Change;
+use mnemon_core::claims::resolve::{self, LineState};
+use mnemon_core::claims::{
+    Asserted, Changed, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
+};
 use mnemon_core::scope::Admitted;
+use mnemon_core::{Error, limits};
 use rusqlite::{Connection, params};
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{Head, agent, claim, head, ledger, provenance_name, read, word_of};
+use super::lines::Span;
+use super::{Head, agent, change, head, ledger, lines, questions};
 use crate::error::Done;
 use crate::memories::rows;
 use crate::open::now;
 use crate::row;
 
 pub(crate) mod sql {
-    use crate::claims::columns;
-
     crate::sql::statements! {
-        GET = concat!(
-            "select ", columns!(), " from claims c \
-             where c.tenant = ?1 and c.agent_id = ?2 and c.id = ?3"
-        );
         /// The first outcome of a request.
-        BY_REQUEST = "select l.claim_id, l.disposition, l.contested_with, c.recorded_at \
+        BY_REQUEST = "select l.claim_id, l.disposition, l.contested_with, c.recorded_at, \
+            (select q.handle_id from claim_questions q where q.tenant = l.tenant \
+            and q.agent_id = l.agent_id and q.challenger = l.claim_id \
+            and l.disposition = 'QueuedForAdjudication' order by q.queued_at limit 1) \
             from claim_ledger l join claims c \
             on c.tenant = l.tenant and c.agent_id = l.agent_id and c.id = l.claim_id \
             where l.tenant = ?1 and l.agent_id = ?2 and l.request_id = ?3";
-        INSERT = "insert into claims (tenant, agent_id, id, subject, predicate, value, \
-            cardinality, provenance, valid_start, valid_end, valid_time_confidence, \
-            start_granularity, end_granularity, value_confidence, criticality, derivation_depth, \
-            user_id, session_id, run_id, recorded_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
-            ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
-        EDGE = "insert into claim_edges (tenant, agent_id, claim_id, kind, target_id, user_id, \
-            recorded_at) values (?1, ?2, ?3, 'DerivedFrom', ?4, ?5, ?6) on conflict do nothing";
-        CURRENT = "insert into claim_current (tenant, agent_id, subject, predicate, claim_id, \
-            disposition, user_id) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     }
 }
 
 /// Writes a claim, or answers what it repeats.
-pub(crate) fn assert(conn: &Connection, scope: &Admitted<'_>, new: &NewClaim) -> Done<Asserted> {
-    if let Some(first) = first_outcome(conn, scope, new)? {
-        return Ok(first);
-    }
-    let head = head(conn, scope)?;
-    let parents =
-        new.derived_from.iter().map(|id| parent(conn, scope, *id)).collect::<Done<Vec<Claim>>>()?;
-    let line = new.line()?;
-    if new.provenance == Provenance::RecallReEntry {
-        return re_entry(conn, scope, new, &line, &parents, head);
-    }
-    let depth = parents.iter().map(|parent| parent.derivation_depth + 1).max().unwrap_or(0);
-    let standing = read::current(conn, scope, &line)?;
-    let (disposition, contested_with) = decide(new, &standing, depth, Rules::default());
-    let recorded_at = time_of_write(conn, head)?;
-    let asserted = Asserted {
-        id: ClaimId(Uuid::now_v7()),
-        disposition,
-        contested_with,
-        recorded_at,
-        created: true,
-    };
-    insert(conn, scope, new, depth, &asserted)?;
-    let entry = ledger::Entry {
-        kind: LedgerKind::ClaimCommitted,
-        outcome: &asserted,
-        recorded_at,
-        request: new.request_id.as_ref(),
-        payload: json!({
-            "value": new.value,
-            "provenance": new.provenance,
-            "contested_with": asserted.contested_with,
-        }),
-    };
-    ledger::append(conn, scope, head, &entry)?;
-    Ok(asserted)
-}
-
-/// The claim comes from this memory itself: nothing is written but that it came.
-fn re_entry(
+pub(crate) fn assert(
     conn: &Connection,
     scope: &Admitted<'_>,
     new: &NewClaim,
-    line: &Line,
-    parents: &[Claim],
-    head: Option<Head>,
+    rules: &Rules,
 ) -> Done<Asserted> {
-    let named = new.derived_from.first().map_or_else(String::new, ToString::to_string);
-    let repeated = parents
-        .first()
-        .filter(|claim| claim.line == *line && claim.value == new.value)
-        .ok_or_else(|| Error::not_found("claim", named))?;
-    let asserted = Asserted {
-        id: repeated.id,
-        disposition: ledger::disposition(conn, scope, repeated.id)?,
-        contested_with: Vec::new(),
-        recorded_at: repeated.recorded_at,
-        created: false,
+    if let Some(first) = first_outcome(conn, scope, new)? {
+        return Ok(first);
+    }
+    let mut head = head(conn, scope)?;
+    let at = time_of_write(conn, head)?;
+    let decided = if new.provenance == Provenance::RecallReEntry {
+        let named = new.derived_from.first().expect("checked: it names one claim");
+        let repeated = lines::standing(conn, scope, *named)?;
+        let recent = ledger::re_entries_since(conn, scope, *named, at - limits::RE_ENTRY_WINDOW)?;
+        re_entry(new, &repeated, recent, at, rules)?
+    } else {
+        decide(conn, scope, new, at, rules)?
     };
-    let entry = ledger::Entry {
-        kind: LedgerKind::RecallReEntryDetected,
-        outcome: &asserted,
-        recorded_at: time_of_write(conn, head)?,
-        request: new.request_id.as_ref(),
-        payload: json!({ "value": new.value }),
-    };
-    ledger::append(conn, scope, head, &entry)?;
-    Ok(asserted)
+    change::apply(conn, scope, &mut head, &decided.change)?;
+    Ok(decided.asserted)
+}
+
+fn decide(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    new: &NewClaim,
+    at: DateTime<Utc>,
+    rules: &Rules,
+) -> Done<Decided> {
+    let named = lines::claims(conn, scope, &new.named())?;
+    let line = new.line()?;
+    let span = Span::of(&new.valid_time, rules);
+    let near = lines::current(conn, scope, &line, span, rules)?;
+    let beyond = near.is_empty() && !span.is_all() && lines::is_said(conn, scope, &line)?;
+    let fresh = Fresh { claim: ClaimId(Uuid::now_v7()), handle: HandleId(Uuid::now_v7()) };
+    let seen = Seen { line: &near, beyond, named: &named, at };
+    Ok(assertion(scope, new, fresh, seen, rules)?)
+}
+
+/// Writes about claims that are there.
+pub(crate) fn change(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    write: &ClaimWrite,
+    rules: &Rules,
+) -> Done<Changed> {
+    let mut head = head(conn, scope)?;
+    let at = time_of_write(conn, head)?;
+    let mut writing = Writing::new(conn, scope, &mut head, rules);
+    match write {
+        ClaimWrite::Retract { claim, reason } => {
+            let target = lines::standing(conn, scope, *claim)?;
+            let state = writing.state(&target.claim.line)?;
+            writing.apply(resolve::retract(&state, &target, reason, at, rules))?;
+        }
+        ClaimWrite::Reinstate { claim, reason } => {
+            let target = lines::standing(conn, scope, *claim)?;
+            writing.apply(resolve::reinstate(&target, reason, at))?;
+        }
+        ClaimWrite::Escalate { line } => {
+            let state = writing.state(line)?;
+            writing.apply(resolve::escalate(scope, &state, &handles(), at, rules)?)?;
+        }
+        ClaimWrite::Adjudicate { response } => {
+            let question = questions::get(conn, scope, response.handle_id)?;
+            let state = writing.state(&question.request.subject_line)?;
+            writing.apply(resolve::verdict(&state, &question, response, at, rules)?)?;
+        }
+        ClaimWrite::Reconcile { lines } => {
+            let (lines, more) =
+                if lines.is_empty() { writing.contested()? } else { (lines.clone(), false) };
+            writing.changed.more = more;
+            for (n, line) in lines.iter().enumerate() {
+                let state = writing.state(line)?;
+                // Each line is a write of its own in the agent's order.
+                let at = at + chrono::TimeDelta::microseconds(i64::try_from(n).unwrap_or(0));
+                writing.apply(resolve::reconcile(scope, &state, &handles(), at, rules))?;
+            }
+        }
+        _ => return Err(Error::invalid("write", "is of a kind this store does not know").into()),
+    }
+    Ok(writing.changed)
+}
+
+/// A write under way, and what it did so far.
+struct Writing<'w, 's> {
+    conn: &'w Connection,
+    scope: &'w Admitted<'s>,
+    head: &'w mut Option<Head>,
+    rules: &'w Rules,
+    changed: Changed,
+}
+
+impl<'w, 's> Writing<'w, 's> {
+    fn new(
+        conn: &'w Connection,
+        scope: &'w Admitted<'s>,
+        head: &'w mut Option<Head>,
+        rules: &'w Rules,
+    ) -> Self {
+        Self { conn, scope, head, rules, changed: Changed::default() }
+    }
+
+    fn state(&self, line: &Line) -> Done<LineState> {
+        lines::state(self.conn, self.scope, line, self.rules)
+    }
+
+    /// The agent's contested lines, as many as one call takes, and whether there are more.
+    fn contested(&self) -> Done<(Vec<Line>, bool)> {
+        let most = limits::RECONCILE_LINES;
+        let mut lines = lines::contested(self.conn, self.scope, most + 1)?;
+        let more = lines.len() > most;
+        lines.truncate(most);
+        Ok((lines, more))
+    }
+
+    /// Writes a decision, and flags what stood on claims that fall by it.
+    fn apply(&mut self, mut decided: Change) -> Done<()> {
+        let fallen = decided.fallen();
+        if !fallen.is_empty() {
+            decided.flag(&lines::dependents(self.conn, self.scope, &fallen)?);
+        }
+        change::apply(self.conn, self.scope, self.head, &decided)?;
+        self.changed.take(&decided);
+        Ok(())
+    }
+}
+
+/// Ids for the questions that one line may give rise to.
+fn handles() -> Vec<HandleId> {
+    (0..limits::LINE_QUESTIONS).map(|_| HandleId(Uuid::now_v7())).collect()
 }
 
 /// Strictly above the agent's last one, however the clock moves.
-fn time_of_write(conn: &Connection, head: Option<Head>) -> Done<chrono::DateTime<chrono::Utc>> {
+pub(super) fn time_of_write(conn: &Connection, head: Option<Head>) -> Done<DateTime<Utc>> {
     Ok(next_time(head.map(|head| head.last_time), rows::time(now(conn)?)?))
 }
 
@@ -123,70 +179,15 @@ fn first_outcome(
 ) -> Done<Option<Asserted>> {
     let Some(request) = &new.request_id else { return Ok(None) };
     let mut statement = conn.prepare_cached(sql::BY_REQUEST)?;
-    let mut rows = statement.query([scope.tenant, agent(scope)?, request.as_str()])?;
+    let mut rows = statement.query(params![scope.tenant, agent(scope)?, request.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
+    let queued = row.get_ref(4)? != rusqlite::types::ValueRef::Null;
     Ok(Some(Asserted {
         id: ClaimId(row::id(row, 0)?),
         disposition: row::named(row, 1, "a ledger entry")?,
         contested_with: row::json(row, 2, "a ledger entry")?,
+        handle: if queued { Some(HandleId(row::id(row, 4)?)) } else { None },
         recorded_at: row::time(row, 3)?,
         created: false,
     }))
-}
-
-fn parent(conn: &Connection, scope: &Admitted<'_>, id: ClaimId) -> Done<Claim> {
-    let mut statement = conn.prepare_cached(sql::GET)?;
-    let mut rows = statement.query(params![scope.tenant, agent(scope)?, id.0.as_bytes()])?;
-    match rows.next()? {
-        Some(row) => claim(row),
-        None => Err(Error::not_found("claim", id).into()),
-    }
-}
-
-fn insert(
-    conn: &Connection,
-    scope: &Admitted<'_>,
-    new: &NewClaim,
-    depth: u32,
-    asserted: &Asserted,
-) -> Done<()> {
-    let (tenant, agent) = (scope.tenant, agent(scope)?);
-    let (id, recorded_at) = (asserted.id.0.as_bytes(), asserted.recorded_at.timestamp_micros());
-    let window = &new.valid_time;
-    conn.prepare_cached(sql::INSERT)?.execute(params![
-        tenant,
-        agent,
-        id,
-        new.subject,
-        new.predicate,
-        new.value.to_string(),
-        new.cardinality.as_str(),
-        provenance_name(new.provenance),
-        window.start.map(|at| at.timestamp_micros()),
-        window.end.map(|at| at.timestamp_micros()),
-        window.valid_time_confidence,
-        word_of(window.start_granularity),
-        word_of(window.end_granularity),
-        new.value_confidence,
-        new.criticality.as_str(),
-        depth,
-        scope.user,
-        scope.session,
-        scope.run,
-        recorded_at,
-    ])?;
-    let mut edge = conn.prepare_cached(sql::EDGE)?;
-    for parent in &new.derived_from {
-        edge.execute(params![tenant, agent, id, parent.0.as_bytes(), scope.user, recorded_at])?;
-    }
-    conn.prepare_cached(sql::CURRENT)?.execute(params![
-        tenant,
-        agent,
-        new.subject,
-        new.predicate,
-        id,
-        asserted.disposition.as_str(),
-        scope.user
-    ])?;
-    Ok(())
 }
