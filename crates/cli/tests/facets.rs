@@ -150,6 +150,64 @@ fn a_contested_belief_shows_both_values() {
     insta::assert_snapshot!("belief_contested", house.run(&with_who(&belief)));
 }
 
+/// A line with a succession, a contest and a claim that was taken back.
+#[test]
+fn a_history_is_a_timeline() {
+    let house = House::new();
+    let say = |args: &[&str]| {
+        let args: Vec<&str> =
+            ["--json", "claims", "assert", "acme", "ceo"].iter().chain(args).copied().collect();
+        house.run(&with_who(&args)).exits(0).json()["id"].as_str().unwrap().to_owned()
+    };
+    say(&["Ada", "--valid-from", "2010", "--valid-until", "2016"]);
+    say(&["Bob", "--valid-from", "2016", "--valid-until", "2020-06"]);
+    say(&["Cat", "--valid-from", "2020-06"]);
+    say(&["Dan", "--valid-from", "2022-01-15"]);
+    let eve = say(&["Eve", "--valid-from", "2012", "--valid-until", "2014"]);
+    house.run(&with_who(&["claims", "retract", &eve, "--because", "hearsay"])).exits(0);
+    let history = ["claims", "history", "acme", "ceo", "--valid-at", "2024"];
+
+    insta::assert_snapshot!("history", house.run(&with_who(&history)));
+    insta::assert_snapshot!(
+        "history_then",
+        house.run(&with_who(&["claims", "history", "acme", "ceo", "--valid-at", "2018"]))
+    );
+    insta::assert_snapshot!("reconcile", house.run(&with_who(&["claims", "reconcile"])));
+    insta::assert_snapshot!("history_reconciled", house.run(&with_who(&history)));
+    insta::assert_snapshot!(
+        "subject",
+        house.run(&with_who(&["claims", "subject", "acme", "--valid-at", "2018"]))
+    );
+    insta::assert_snapshot!("verify", house.run(&with_who(&["claims", "verify"])));
+    let audit = ["--json", "claims", "audit", "--kind", "Retracted"];
+    let audit = house.run(&with_who(&audit)).exits(0).json();
+    assert_eq!(audit["items"][0]["payload"]["reason"], "hearsay");
+    let nothing = ["claims", "history", "acme", "ceo", "--as-of", "2001", "--valid-at", "2018"];
+    insta::assert_snapshot!("history_nothing", house.run(&with_who(&nothing)));
+    let rebuilt = house.run(&["doctor", "--rebuild"]).exits(0);
+    assert!(rebuilt.stdout.contains("count now, as their ledgers say"), "{rebuilt}");
+}
+
+#[test]
+fn people_decide_what_is_contested() {
+    let house = House::new();
+    house.file("mnemon.toml", "[claims]\noracle = \"human\"\n");
+    let run = |args: &[&str]| house.run(&with_who(args));
+    run(&["claims", "assert", "ada", "allergy", "peanuts"]).exits(0);
+    run(&["claims", "assert", "ada", "allergy", "none"]).exits(0);
+
+    insta::assert_snapshot!("pending", run(&["claims", "pending"]));
+    let open = run(&["--json", "claims", "pending"]).exits(0).json();
+    let handle = open["items"][0]["handle_id"].as_str().unwrap().to_owned();
+    let deny = ["claims", "adjudicate", &handle, "deny", "--because", "her doctor says so"];
+    insta::assert_snapshot!("adjudicate", run(&deny));
+    insta::assert_snapshot!("adjudicate_again", run(&deny));
+    let belief = run(&["--json", "claims", "belief", "ada", "allergy"]).exits(0).json();
+    assert_eq!(belief["primary"]["value"], "peanuts");
+    insta::assert_snapshot!("pending_none", run(&["claims", "pending"]));
+    insta::assert_snapshot!("escalate_nothing", run(&["claims", "escalate", "ada", "allergy"]));
+}
+
 #[test]
 fn every_facet_speaks_json() {
     let house = lived_in();

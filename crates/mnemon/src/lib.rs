@@ -91,4 +91,8 @@ mod guides {
     mod steps {}
     #[doc = include_str!("../../../docs/checkpoints.md")]
     mod checkpoints {}
+    #[doc = include_str!("../../../docs/beliefs.md")]
+    mod beliefs {}
+    #[doc = include_str!("../../../docs/writing-an-oracle.md")]
+    mod writing_an_oracle {}
 }

@@ -113,7 +113,12 @@ async fn turns(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
 
 async fn claims(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
     let expected = told.iter().filter(|(write, _)| matches!(write, Write::Assert(_))).count();
-    let ledger = store.claims().ledger(scope, &page()).await.expect("is read").items;
+    let ledger = store
+        .claims()
+        .query_audit(scope, &mnemon_core::claims::AuditQuery::oldest_first(), &page())
+        .await
+        .expect("is read")
+        .items;
     assert_eq!(ledger.len(), expected, "{scope:?}: {ledger:?}");
     assert!(is_gapless(ledger.iter().map(|entry| entry.seq)), "{scope:?}: {ledger:?}");
     let mut previous = mnemon_core::claims::ledger::GENESIS;

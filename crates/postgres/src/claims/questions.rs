@@ -8,7 +8,7 @@ use mnemon_core::claims::change::{Change, Closed, Question};
 use mnemon_core::claims::fold::Recorded;
 use mnemon_core::claims::resolve::expire;
 use mnemon_core::claims::{
-    Asked, ClaimId, HandleId, Line, PendingAdjudication, Undelivered, Verdict,
+    Asked, ClaimId, HandleId, Line, PendingAdjudication, Provenance, Undelivered, Verdict,
 };
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::upkeep::Batch;
@@ -109,7 +109,7 @@ pub(super) async fn close(
         closed.handle.0,
         closed.status.as_str(),
         closed.verdict.map(Verdict::as_str),
-        closed.evidence.map(|evidence| evidence.as_str()),
+        closed.evidence.map(Provenance::as_str),
         closed.because,
         at,
     )

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use mnemon_core::claims::audit::{AuditQuery, AuditVerdict, Auditor, Sealed};
 use mnemon_core::claims::change::Entry;
 use mnemon_core::claims::ledger::{GENESIS, Header, chain, digest};
-use mnemon_core::claims::{ClaimId, LedgerEntry};
+use mnemon_core::claims::{BrokenEntry, ClaimId, Disposition, LedgerEntry, LedgerKind};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Paged, RequestId, limits};
 use rusqlite::types::ValueRef;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::rows::{ALWAYS, FOREVER, micros};
 use super::{Head, agent, head};
-use crate::error::Done;
+use crate::error::{Done, Fault};
 use crate::row;
 
 pub(crate) mod sql {
@@ -140,7 +140,7 @@ pub(super) fn list(
     limit: u32,
 ) -> Done<Paged<LedgerEntry>> {
     let (kind, disposition) =
-        (query.kind.map(|k| k.as_str()), query.disposition.map(|d| d.as_str()));
+        (query.kind.map(LedgerKind::as_str), query.disposition.map(Disposition::as_str));
     let from = query.from.map_or(ALWAYS, micros);
     let until = query.until.map_or(FOREVER, micros);
     let (statement, claim) = match (query.claim, query.oldest_first) {
@@ -151,7 +151,7 @@ pub(super) fn list(
     };
     let agent = agent(scope)?;
     let id = claim.map(|claim| claim.0);
-    let id = id.as_ref().map(|id| id.as_bytes());
+    let id = id.as_ref().map(uuid::Uuid::as_bytes);
     let mut values: Vec<&dyn rusqlite::ToSql> = Vec::with_capacity(9);
     let most = limit + 1;
     values.extend([&scope.tenant as &dyn rusqlite::ToSql, &agent, &after]);
@@ -199,13 +199,12 @@ pub(super) fn verify(conn: &Connection, scope: &Admitted<'_>) -> Done<AuditVerdi
             found += 1;
             let sealed = match sealed(row) {
                 Ok(sealed) => sealed,
-                // What cannot even be read was changed.
-                Err(_) => {
-                    let seq = auditor.seq() + 1;
-                    let reason = "it cannot be read".to_owned();
-                    let broken = mnemon_core::claims::BrokenEntry { seq, reason };
+                // What cannot be what was written was changed.
+                Err(Fault::Refused(error)) => {
+                    let broken = BrokenEntry { seq: auditor.seq() + 1, reason: error.to_string() };
                     return Ok(auditor.stop(broken));
                 }
+                Err(fault) => return Err(fault),
             };
             if let Some(broken) = auditor.take(&sealed) {
                 return Ok(auditor.stop(broken));

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use mnemon_core::claims::change::{Change, Closed, Question};
 use mnemon_core::claims::resolve::expire;
 use mnemon_core::claims::{
-    Asked, ClaimId, HandleId, Line, PendingAdjudication, Undelivered, Verdict, pending,
+    Asked, ClaimId, HandleId, Line, PendingAdjudication, Provenance, Undelivered, Verdict, pending,
 };
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, Paged, Scope, limits};
@@ -125,7 +125,7 @@ pub(super) fn close(
         closed.handle.0.as_bytes(),
         closed.status.as_str(),
         closed.verdict.map(Verdict::as_str),
-        closed.evidence.map(|evidence| evidence.as_str()),
+        closed.evidence.map(Provenance::as_str),
         closed.because,
         micros(at),
     ])?;

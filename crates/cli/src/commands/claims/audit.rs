@@ -17,10 +17,10 @@ pub(crate) struct Audit {
     /// About this claim only
     #[arg(long)]
     claim: Option<ClaimId>,
-    /// Of this kind only: ClaimCommitted, Retracted, AdjudicationResolved, …
+    /// Of this kind only, as the ledger names it
     #[arg(long)]
     kind: Option<LedgerKind>,
-    /// With this disposition only: Contested, Superseded, …
+    /// With this disposition only, as the ledger names it
     #[arg(long)]
     disposition: Option<Disposition>,
     /// From then on

@@ -34,7 +34,8 @@ impl History {
 #[derive(Args)]
 pub(crate) struct Subject {
     /// Whom or what it is about
-    subject: String,
+    #[arg(value_name = "SUBJECT")]
+    about: String,
     #[command(flatten)]
     when: When,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub(crate) struct Subject {
 impl Subject {
     pub(super) async fn run(&self, output: &Output, db: &Mnemon, scope: &Scope) -> Done {
         let (when, page) = (self.when.at(), self.page.page());
-        let found = db.claims().query_subject(scope, &self.subject, when, &page).await?;
+        let found = db.claims().query_subject(scope, &self.about, when, &page).await?;
         page::print(output, &found, &["property", "value", "status"], row)?;
         Ok(())
     }
