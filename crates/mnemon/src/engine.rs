@@ -106,7 +106,7 @@ impl Mnemon {
             #[cfg(feature = "postgres")]
             postgres: None,
         };
-        Self::assemble(opened, None, &config, "a store of the host's".to_owned(), Vec::new())
+        Self::assemble(opened, None, None, &config, "a store of the host's".to_owned(), Vec::new())
     }
 
     pub(crate) fn assemble(
