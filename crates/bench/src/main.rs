@@ -3,6 +3,7 @@
 
 mod clients;
 mod dlq;
+mod locks;
 mod locomo;
 mod report;
 mod steps;
@@ -32,6 +33,8 @@ enum Bench {
     Clients(clients::Options),
     /// Dead letters beside raw loops and pgmq; what the tables weigh after many cycles.
     Dlq(dlq::Options),
+    /// Acquire and release of a lock beside two updates of its row.
+    Locks(locks::Options),
     /// Evidence recall@10 on conversations of the `LoCoMo` data set.
     Locomo(locomo::Options),
     /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
@@ -41,12 +44,13 @@ enum Bench {
 }
 
 /// Name and claim of every bench, in the order of the help.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
     ("clients", "10,000 clients over 20 connections are served; one more than may wait is refused"),
     (
         "dlq",
         "take and ack at least as fast as the raw loop and pgmq; tables at most twice their rows",
     ),
+    ("locks", "acquire and release reach at least half of two updates of one row"),
     ("locomo", "evidence recall@10 of the text branch, and of recall by default, is at least 0.59"),
     ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
     ("workflows", "a compare-and-set save among 1,000,000 runs within 10 ms at p99"),
@@ -78,6 +82,7 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
         }
         Bench::Clients(options) => clients::run(options).await?,
         Bench::Dlq(options) => dlq::run(options).await?,
+        Bench::Locks(options) => locks::run(options).await?,
         Bench::Locomo(options) => locomo::run(options).await?,
         Bench::Steps(options) => steps::run(options).await?,
         Bench::Workflows(options) => workflows::run(options).await?,

@@ -91,6 +91,7 @@ pub fn cases() -> Vec<Case> {
             a_key_is_its_owners_in_its_namespace,
             equal_content_under_a_new_key_is_the_first,
             a_repeated_request_answers_the_first_outcome,
+            a_request_that_found_a_memory_keeps_answering_it,
             a_request_id_is_its_owners,
             a_repeated_duplicate_with_a_request_id_is_one,
             allowed_duplicates_are_rows_of_their_own,

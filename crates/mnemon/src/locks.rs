@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use mnemon_core::locks::*;
 use mnemon_core::{Error, Fence, Page, Paged, Result, Scope, limits};
+use tokio::time::Instant;
 
 use crate::engine::Inner;
 
@@ -48,16 +49,32 @@ impl Locks<'_> {
         ttl: Duration,
         timeout: Duration,
     ) -> Result<Lease> {
-        let deadline = tokio::time::Instant::now() + timeout;
+        self.wait_from(scope, key, holder, ttl, timeout).await.map(|(lease, _)| lease)
+    }
+
+    /// The lease, and when it was asked for: by our own clock it ends no later than a ttl after.
+    async fn wait_from(
+        &self,
+        scope: &Scope,
+        key: &str,
+        holder: &str,
+        ttl: Duration,
+        timeout: Duration,
+    ) -> Result<(Lease, Instant)> {
+        // None: for ever.
+        let deadline = Instant::now().checked_add(timeout);
         let mut pause = limits::LOCK_WAIT_PAUSE;
         loop {
+            let asked = Instant::now();
             match self.acquire(scope, key, holder, ttl).await {
-                Err(Error::Held { .. }) if tokio::time::Instant::now() + pause < deadline => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(limits::LOCK_WAIT_PAUSE_MAX);
-                }
-                outcome => return outcome,
+                Ok(lease) => return Ok((lease, asked)),
+                Err(Error::Held { .. }) if deadline.is_none_or(|end| asked < end) => {}
+                Err(error) => return Err(error),
             }
+            // Once more when the time is up.
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+            pause = (pause * 2).min(limits::LOCK_WAIT_PAUSE_MAX);
         }
     }
 

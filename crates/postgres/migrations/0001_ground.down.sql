@@ -15,6 +15,7 @@ drop table mnemon.memory_edges;
 drop table mnemon.memory_accesses;
 drop table mnemon.memory_reviews;
 drop table mnemon.memory_scheduling;
+drop table mnemon.memory_requests;
 drop table mnemon.memories;
 drop table mnemon.text_corpus;
 drop table mnemon.text_terms;

@@ -125,6 +125,23 @@ create index memories_owner on mnemon.memories (tenant, user_id, id);
 create index memories_terms on mnemon.memories using gin (terms) with (gin_pending_list_limit = 512);
 create index memories_expires_upkeep on mnemon.memories (expires_at) where expires_at is not null;
 
+create table mnemon.memory_requests (
+    tenant     text not null,
+    user_id    text not null,
+    agent_id   text not null,
+    request_id text not null,
+    memory_id  uuid not null,
+    primary key (tenant, request_id, user_id, agent_id),
+    foreign key (tenant, memory_id) references mnemon.memories (tenant, id) on delete cascade
+);
+comment on table  mnemon.memory_requests is 'Requests whose first outcome was a memory that was there already; they go with it.';
+comment on column mnemon.memory_requests.tenant is 'Whose.';
+comment on column mnemon.memory_requests.user_id is 'The user of the scope; empty: none.';
+comment on column mnemon.memory_requests.agent_id is 'The agent of the scope; empty: none.';
+comment on column mnemon.memory_requests.request_id is 'The request, by its caller''s name.';
+comment on column mnemon.memory_requests.memory_id is 'What it found, and keeps answering.';
+create index memory_requests_memory on mnemon.memory_requests (tenant, memory_id);
+
 -- ---------------------------------------------------------------- counts of words
 
 create table mnemon.text_corpus (

@@ -5,7 +5,8 @@
 
 create table mnemon.locks (
     tenant      text        not null,
-    key         text        not null,
+    -- Listed in the order of bytes, whatever the database's language.
+    key         text        collate "C" not null,
     fence       bigint      not null,
     holder      text,
     agent_id    text,

@@ -13,7 +13,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use mnemon_core::locks::{Guard, Held, Locks, Verdict, decide};
 use mnemon_core::steps::{Step, Steps};
-use mnemon_core::{Error, Scope, Store};
+use mnemon_core::{Error, Fence, Scope, Store};
+use mnemon_postgres::{Options, PostgresStore};
+use mnemon_testkit::Proxy;
 use sqlx::{Connection as _, PgConnection};
 
 use step::{id, remember, scope};
@@ -72,6 +74,40 @@ async fn the_statement_decides_as_core_does() {
                 }
             }
         }
+        store.close().await;
+    }
+}
+
+/// A statement that is prepared is one round trip, and one message more or less is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn acquire_renew_and_release_are_one_round_trip_each() {
+    for server in common::servers() {
+        let db = common::migrated(&server).await;
+        let proxy = Proxy::to(&server.address());
+        let mut options = Options::new(proxy.url(db.url()));
+        options.pool.max_connections = 1;
+        let store = PostgresStore::open(&options).await.unwrap();
+        let tenant = Scope::tenant("t");
+        let (mut counts, mut seen) = ([0; 4], 0);
+        // The first round prepares.
+        for round in 0..2 {
+            let fence = Fence(round + 1);
+            let guard = Guard { key: "k".into(), fence };
+            let mut count = |at: usize| {
+                counts[at] = proxy.messages() - seen;
+                seen = proxy.messages();
+            };
+            store.get(&tenant, "k").await.unwrap();
+            count(0);
+            store.acquire(&tenant, "k", "a", TTL).await.unwrap();
+            count(1);
+            store.renew(&tenant, &guard, TTL).await.unwrap();
+            count(2);
+            store.release(&tenant, &guard).await.unwrap();
+            count(3);
+        }
+
+        assert_eq!(counts, [counts[0]; 4], "as many messages as one prepared select");
         store.close().await;
     }
 }

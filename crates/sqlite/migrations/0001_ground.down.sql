@@ -14,6 +14,7 @@ drop table embedding_sets;
 drop table text_postings;
 drop table text_terms;
 drop table text_corpus;
+drop table memory_requests;
 drop table memories;
 drop table schema_history;
 drop table meta;

@@ -63,6 +63,19 @@ create unique index memories_request
     where request_id is not null;
 create index memories_upkeep on memories (expires_at) where expires_at is not null;
 
+-- Requests whose first outcome was a memory that was there already; they go with it. '' stands for
+-- no user, no agent.
+create table memory_requests (
+    tenant text not null,
+    user_id text not null,
+    agent_id text not null,
+    request_id text not null,
+    memory_id blob not null,
+    primary key (tenant, request_id, user_id, agent_id),
+    foreign key (tenant, memory_id) references memories (tenant, id) on delete cascade
+) strict, without rowid;
+create index memory_requests_memory on memory_requests (tenant, memory_id);
+
 create table text_corpus (
     tenant text primary key,
     documents integer not null,

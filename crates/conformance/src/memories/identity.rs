@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use mnemon_core::memories::{MemoryFilter, Namespace, NewMemory, Remembered, Visibility};
+use mnemon_core::steps::{Outcome, Step, Write};
 use mnemon_core::{RequestId, Scope};
 
 use crate::check::{absent, everything, fails_as};
@@ -114,6 +115,40 @@ pub(crate) async fn a_repeated_request_answers_the_first_outcome(ctx: &Ctx) {
     assert_eq!(same, Remembered { id: first.id, created: false });
     assert_eq!(other, Remembered { id: first.id, created: false });
     assert_eq!(ctx.memories().count(&ada()).await.expect("a count"), 1);
+}
+
+pub(crate) async fn a_request_that_found_a_memory_keeps_answering_it(ctx: &Ctx) {
+    let first = write(ctx, &ada(), keyed("k", "one")).await;
+    let found = Remembered { id: first.id, created: false };
+
+    let by_content = write(ctx, &ada(), requested("content", "one")).await;
+    let memory = NewMemory { key: Some("k".into()), ..requested("key", "one") };
+    let by_key = write(ctx, &ada(), memory).await;
+    assert_eq!((by_content, by_key), (found, found));
+
+    let duplicate = NewMemory { allow_duplicate: true, ..requested("content", "one") };
+    for (request, memory) in [
+        ("content", requested("content", "something else")),
+        ("content", duplicate),
+        ("key", NewMemory { key: Some("k".into()), ..requested("key", "something else") }),
+    ] {
+        assert_eq!(write(ctx, &ada(), memory).await, found, "{request}");
+    }
+    let batch = vec![requested("new", "two"), requested("content", "three"), NewMemory::new("one")];
+    let batch = ctx.memories().remember_many(&ada(), batch).await.expect("is kept");
+    assert_eq!((batch[0].created, batch[1], batch[2]), (true, found, found));
+    let step = Step::new(RequestId::parse("s").expect("a name"))
+        .write(Write::Remember(Box::new(requested("content", "four"))));
+    let step = ctx.steps().commit(&ada(), step).await.expect("is committed");
+    assert_eq!(step.outcomes, [Outcome::Remember(found)]);
+    assert_eq!(ctx.rows("memories").await, 2);
+
+    // It is its owner's, and goes with the memory.
+    assert!(write(ctx, &bob(), requested("content", "bob's")).await.created);
+    assert!(write(ctx, &ada().agent("a"), requested("content", "the agent's")).await.created);
+    ctx.memories().delete(&ada(), first.id).await.expect("is deleted");
+    assert_eq!(ctx.rows("memory_requests").await, 0);
+    assert!(write(ctx, &ada(), requested("content", "one")).await.created);
 }
 
 pub(crate) async fn a_request_id_is_its_owners(ctx: &Ctx) {

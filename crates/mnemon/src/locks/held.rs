@@ -19,8 +19,17 @@ pub struct HeldLock {
     db: Mnemon,
     scope: Scope,
     guard: Guard,
-    lost: watch::Receiver<bool>,
+    standing: watch::Receiver<Standing>,
     renewal: JoinHandle<()>,
+}
+
+/// What is known of a held lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Ours until then at least, by our own clock.
+    Ours(Instant),
+    /// Somebody else may have it.
+    Lost,
 }
 
 impl Mnemon {
@@ -59,20 +68,16 @@ impl Mnemon {
         ttl: Duration,
         timeout: Duration,
     ) -> Result<HeldLock> {
-        let asked = Instant::now();
-        let lease = self.locks().wait(scope, key, holder, ttl, timeout).await?;
-        // By our own clock it ends no later than a ttl after the last question was sent; the
-        // wait may have lasted, so a renewal settles it.
-        let since = if timeout.is_zero() { asked } else { Instant::now() };
-        Ok(self.keep(scope.clone(), &lease, ttl, since))
+        let (lease, asked) = self.locks().wait_from(scope, key, holder, ttl, timeout).await?;
+        Ok(self.keep(scope.clone(), &lease, ttl, asked + ttl))
     }
 
-    fn keep(&self, scope: Scope, lease: &Lease, ttl: Duration, since: Instant) -> HeldLock {
+    fn keep(&self, scope: Scope, lease: &Lease, ttl: Duration, ends: Instant) -> HeldLock {
         let guard = lease.guard();
-        let (tell, lost) = watch::channel(false);
+        let (tell, standing) = watch::channel(Standing::Ours(ends));
         let renewal =
-            tokio::spawn(renew(self.clone(), scope.clone(), guard.clone(), ttl, since, tell));
-        HeldLock { db: self.clone(), scope, guard, lost, renewal }
+            tokio::spawn(renew(self.clone(), scope.clone(), guard.clone(), ttl, ends, tell));
+        HeldLock { db: self.clone(), scope, guard, standing, renewal }
     }
 }
 
@@ -82,15 +87,20 @@ impl HeldLock {
         &self.guard
     }
 
-    /// Whether it is known to be lost.
+    /// Whether it is lost, as far as can be known here: a renewal was refused, or its time is over
+    /// by our own clock and none was answered. Asks nobody.
     pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
+        match *self.standing.borrow() {
+            Standing::Ours(ends) => ends <= Instant::now(),
+            Standing::Lost => true,
+        }
     }
 
-    /// Ready at once when it is lost; pending while it is held.
+    /// Ready at once when it is lost; pending while it is held. A lock that was taken away is
+    /// noticed at the next renewal, within a third of its time.
     pub async fn lost(&mut self) {
         // An error means that the renewal ended, which it does only when it is lost.
-        let _ = self.lost.wait_for(|lost| *lost).await;
+        let _ = self.standing.wait_for(|standing| *standing == Standing::Lost).await;
     }
 
     /// Gives the key back and waits for it.
@@ -129,16 +139,18 @@ async fn renew(
     scope: Scope,
     guard: Guard,
     ttl: Duration,
-    since: Instant,
-    tell: watch::Sender<bool>,
+    mut ends: Instant,
+    tell: watch::Sender<Standing>,
 ) {
-    let mut ends = since + ttl;
     loop {
         tokio::time::sleep_until((ends - ttl + ttl / 3).max(Instant::now())).await;
         let asked = Instant::now();
         let answer = tokio::time::timeout_at(ends, db.locks().renew(&scope, &guard, ttl)).await;
         match answer {
-            Ok(Ok(_)) => ends = asked + ttl,
+            Ok(Ok(_)) => {
+                ends = asked + ttl;
+                tell.send_replace(Standing::Ours(ends));
+            }
             // Nobody answered; there may be time to ask again.
             Ok(Err(error)) if error.is_retryable() && Instant::now() + ttl / 10 < ends => {
                 tokio::time::sleep(ttl / 10).await;
@@ -148,5 +160,5 @@ async fn renew(
     }
     tracing::warn!(lock.key = %guard.key, lock.fence = %guard.fence, "a lock was lost");
     // Whoever dropped the guard does not care any more.
-    let _ = tell.send(true);
+    let _ = tell.send(Standing::Lost);
 }

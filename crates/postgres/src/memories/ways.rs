@@ -18,7 +18,7 @@ use crate::error::Fault;
 enum Way {
     /// It is the draft's own row: a repeat of an attempt whose outcome was lost.
     Own,
-    /// The same request wrote it.
+    /// The same request wrote it, or found it.
     Request,
     /// It has the key.
     Key,
@@ -67,6 +67,12 @@ pub(super) async fn find(
             where m.tenant = $1 and m.request_id = g.request_id
               and coalesce(m.user_id, '') = coalesce($2, '')
               and coalesce(m.agent_id, '') = coalesce($3, '')
+            union all
+            select 1, m.id, m.expires_at, m.content_hash
+            from mnemon.memory_requests r
+            join mnemon.memories m on m.tenant = r.tenant and m.id = r.memory_id
+            where r.tenant = $1 and r.request_id = g.request_id
+              and r.user_id = coalesce($2, '') and r.agent_id = coalesce($3, '')
             union all
             select 2, m.id, m.expires_at, m.content_hash
             from mnemon.memories m
@@ -156,10 +162,12 @@ pub(super) async fn remove_over(
 }
 
 /// Decides the drafts that a live row stands in the way of; hands back those to insert again.
+/// `met` gets the requests that wrote nothing, with the memory each found.
 pub(super) fn settle<'d>(
     drafts: Vec<&'d Draft>,
     ways: &[Found],
     outcomes: &mut BTreeMap<Uuid, Remembered>,
+    met: &mut Vec<(&'d str, Uuid)>,
 ) -> Result<Vec<&'d Draft>, Error> {
     let mut left = Vec::new();
     for draft in drafts {
@@ -176,9 +184,50 @@ pub(super) fn settle<'d>(
             }
             Some(found) => {
                 let created = found.way == Way::Own;
+                if let Some(request) = draft.request().filter(|_| found.way >= Way::Key) {
+                    met.push((request, found.id));
+                }
                 outcomes.insert(draft.id, Remembered { id: MemoryId(found.id), created });
             }
         }
     }
     Ok(left)
+}
+
+/// Notes which memory is the outcome of a request that wrote none, so that the same request is
+/// answered alike whatever it says then. A memory that is gone meanwhile is no outcome.
+pub(super) async fn note_requests(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    met: &[(&str, Uuid)],
+) -> Result<(), Fault> {
+    if met.is_empty() {
+        return Ok(());
+    }
+    let requests: Vec<String> = met.iter().map(|(request, _)| (*request).to_owned()).collect();
+    let memories: Vec<Uuid> = met.iter().map(|(_, memory)| *memory).collect();
+    query!(
+        r#"
+        with kept as (
+            select m.id from mnemon.memories m
+            where m.tenant = $1 and m.id = any ($5)
+            order by m.id
+            for key share
+        )
+        insert into mnemon.memory_requests (tenant, user_id, agent_id, request_id, memory_id)
+        select $1, coalesce($2, ''), coalesce($3, ''), g.request_id, k.id
+        from unnest($4::text[], $5::uuid[]) as g (request_id, memory_id)
+        join kept k on k.id = g.memory_id
+        order by g.request_id
+        on conflict do nothing
+        "#,
+        scope.tenant,
+        scope.user,
+        scope.agent,
+        &requests,
+        &memories,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

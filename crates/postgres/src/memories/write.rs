@@ -153,7 +153,9 @@ pub(crate) async fn all(
         }
         let found = ways::find(conn, scope, &left).await?;
         ways::remove_expired(conn, scope, &found).await?;
-        left = ways::settle(left, &found, &mut outcomes)?;
+        let mut met = Vec::new();
+        left = ways::settle(left, &found, &mut outcomes, &mut met)?;
+        ways::note_requests(conn, scope, &met).await?;
         if left.is_empty() {
             break;
         }
@@ -259,6 +261,12 @@ async fn insert(
                    coalesce(g.created_at, clock.at), clock.at, g.content_hash, g.dedup, g.words,
                    g.terms::tsvector
             from given g, clock
+            -- A request that found a memory keeps answering it.
+            where not exists (
+                select from mnemon.memory_requests r
+                where r.tenant = $1 and r.request_id = g.request_id
+                  and r.user_id = coalesce($2, '') and r.agent_id = coalesce($3, '')
+            )
             order by g.content_hash, g.namespace, g.n
             on conflict do nothing
             returning id, tenant, user_id, terms, words

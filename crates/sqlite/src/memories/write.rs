@@ -19,6 +19,13 @@ pub(crate) mod sql {
             where tenant = ?1 and request_id = ?4 \
             and coalesce(user_id, '') = coalesce(?2, '') \
             and coalesce(agent_id, '') = coalesce(?3, '')";
+        /// A request that wrote nothing: what it found.
+        BY_FOUND = "select m.memory, m.id, m.content_hash, m.expires_at from memory_requests r \
+            join memories m on m.tenant = r.tenant and m.id = r.memory_id \
+            where r.tenant = ?1 and r.request_id = ?4 \
+            and r.user_id = coalesce(?2, '') and r.agent_id = coalesce(?3, '')";
+        NOTE_REQUEST = "insert into memory_requests (tenant, user_id, agent_id, request_id, memory_id) \
+            values (?1, coalesce(?2, ''), coalesce(?3, ''), ?4, ?5)";
         BY_KEY = "select memory, id, content_hash, expires_at from memories \
             where tenant = ?1 and namespace = ?4 and key = ?5 \
             and coalesce(user_id, '') = coalesce(?2, '') \
@@ -131,10 +138,12 @@ fn remember(
     let memory = &prepared.memory;
     let (tenant, user, agent) = (scope.tenant, scope.user, scope.agent);
     if let Some(request) = &memory.request_id {
-        let found = there(conn, sql::BY_REQUEST, params![tenant, user, agent, request.as_str()])?;
         // The first outcome stands, even when the memory's own time is over.
-        if let Some(found) = found {
-            return Ok(found.answer());
+        for query in [sql::BY_REQUEST, sql::BY_FOUND] {
+            let values = params![tenant, user, agent, request.as_str()];
+            if let Some(found) = there(conn, query, values)? {
+                return Ok(found.answer());
+            }
         }
     }
     let namespace = memory.namespace.as_str();
@@ -142,7 +151,7 @@ fn remember(
         let found = there(conn, sql::BY_KEY, params![tenant, user, agent, namespace, key])?;
         if let Some(found) = alive(conn, found, now)? {
             if found.hash == prepared.hash {
-                return Ok(found.answer());
+                return answered(conn, scope, prepared, &found);
             }
             return Err(Error::AlreadyExists { kind: "memory", key: key.clone() }.into());
         }
@@ -151,10 +160,25 @@ fn remember(
         let hash = prepared.hash.as_slice();
         let found = there(conn, sql::BY_CONTENT, params![tenant, user, agent, namespace, hash])?;
         if let Some(found) = alive(conn, found, now)? {
-            return Ok(found.answer());
+            return answered(conn, scope, prepared, &found);
         }
     }
     insert(conn, scope, prepared, set, now)
+}
+
+/// Answers what was there, and notes that this is the outcome of the request, if there is one.
+fn answered(
+    conn: &Connection,
+    scope: &Admitted<'_>,
+    prepared: &Prepared,
+    found: &There,
+) -> Done<Remembered> {
+    if let Some(request) = &prepared.memory.request_id {
+        let (tenant, user, agent) = (scope.tenant, scope.user, scope.agent);
+        let values = params![tenant, user, agent, request.as_str(), found.id.as_bytes()];
+        conn.prepare_cached(sql::NOTE_REQUEST)?.execute(values)?;
+    }
+    Ok(found.answer())
 }
 
 /// A row that stands where another is to be written.
