@@ -122,8 +122,9 @@ async fn a_damaged_projection_is_made_anew() {
     let line = Line::parse("acme", "ceo").unwrap();
     let before = store.belief(&planner(), &line, AsOf::default()).await.unwrap();
     let raw = place.raw();
-    let rows: u64 =
+    let rows: i64 =
         raw.query_row("select count(*) from claim_current", [], |row| row.get(0)).unwrap();
+    let rows = u64::try_from(rows).unwrap();
     for damage in [
         "delete from claim_current",
         "update claim_current set disposition = 'Superseded', bound_at = 0",
