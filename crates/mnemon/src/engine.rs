@@ -112,7 +112,15 @@ impl Mnemon {
             #[cfg(feature = "postgres")]
             postgres: None,
         };
-        Self::assemble(opened, None, None, &config, "a store of the host's".to_owned(), Vec::new())
+        Self::assemble(
+            opened,
+            None,
+            None,
+            None,
+            &config,
+            "a store of the host's".to_owned(),
+            Vec::new(),
+        )
     }
 
     pub(crate) fn assemble(
@@ -129,12 +137,8 @@ impl Mnemon {
         let timeout = config.turns.summarizer_timeout;
         let summaries =
             summarizer.map(|summarizer| Summaries { summarizer, timeout, closing: closed });
-        let background = Background::start(
-            &opened.store,
-            asker.clone(),
-            &config.upkeep,
-            summaries.as_ref(),
-        );
+        let background =
+            Background::start(&opened.store, asker.clone(), &config.upkeep, summaries.as_ref());
         Self {
             inner: Arc::new(Inner {
                 tails: Tails::new(&opened.store),

@@ -71,14 +71,14 @@ impl Raw {
                          where tenant = ?1 and user_id = 'ada' and session_id = ?2 \
                          and run_key = '' and kind = 'conversation' returning seq",
                     )?
-                    .query_row(params![TENANT, session, 0], |row| row.get(0))?;
+                    .query_row(params![TENANT, session.as_str(), 0], |row| row.get(0))?;
                 conn.prepare_cached(
                     "insert into turns (tenant, user_id, session_id, run_key, kind, seq, tokens, \
                      at, artifacts_shown, artifacts_hidden, metadata, user_message, \
                      assistant_response) values (?1, 'ada', ?2, '', 'conversation', ?3, 50, 0, \
                      '[]', '[]', '{}', ?4, ?5)",
                 )?
-                .execute(params![TENANT, session, seq, user, assistant])?;
+                .execute(params![TENANT, session.as_str(), seq, user, assistant])?;
                 conn.prepare_cached("commit")?.execute([])?;
             }
             Self::Postgres(conn, session) => {

@@ -319,16 +319,6 @@ impl Setting for OracleChoice {
     }
 }
 
-impl Setting for Option<std::time::Duration> {
-    fn of(value: Value) -> Self {
-        Some(std::time::Duration::of(value))
-    }
-
-    fn shown(&self) -> Option<String> {
-        self.map(value::show_duration)
-    }
-}
-
 impl Setting for MigrateMode {
     fn of(value: Value) -> Self {
         if String::of(value) == "verify" { Self::Verify } else { Self::Auto }
