@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// Say that something is so, and ask what is believed
     #[command(subcommand)]
     Claims(claims::Claims),
-    /// Read what was said in a session
+    /// What was said in a session, what a model is given of it, copies of it
     #[command(subcommand)]
     Turns(turns::Turns),
     /// Look at threads: their state, their history, what may go

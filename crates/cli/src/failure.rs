@@ -147,6 +147,9 @@ fn fix(error: &Error) -> Option<String> {
         Error::Unavailable { .. } => {
             "check the server and the network, then try again; -v says more".to_owned()
         }
+        Error::Conflict { kind: "strategy of turns", .. } => {
+            "clear the memory first, or leave its strategy as it is".to_owned()
+        }
         Error::Held { .. } | Error::Conflict { .. } => "try again".to_owned(),
         Error::Corrupt { .. } => "restore it from a backup, and report this".to_owned(),
         Error::Backend { .. } => "run it again with -vv, which logs what was done".to_owned(),

@@ -1,9 +1,18 @@
 //! Cases for turns: appended without gaps or doubles, and the part that fits a context.
 
+pub(crate) mod copies;
+pub(crate) mod harbor;
+pub(crate) mod load;
+pub(crate) mod removal;
+pub(crate) mod strategies;
+pub(crate) mod summaries;
+
 use std::sync::Arc;
 
 use mnemon_core::turns::truncate::MARKER;
-use mnemon_core::turns::{Digest, Key, NewTurn, Strategy, Turn, TurnAppended};
+use mnemon_core::turns::{
+    Attempt, Digest, Key, NewTurn, Outline, Strategy, Summarizer as _, Turn, TurnAppended,
+};
 use mnemon_core::{Cursor, Page, RequestId, Scope, limits};
 use serde_json::json;
 
@@ -14,6 +23,24 @@ const KIND: &str = "conversation";
 
 fn scope() -> Scope {
     acme().user("ada").session("s")
+}
+
+fn key() -> Key {
+    Key::default()
+}
+
+fn rolling(full_zone_turns: u32, budget_tokens: Option<u32>) -> Strategy {
+    Strategy::RollingSummary { full_zone_turns, budget_tokens }
+}
+
+/// Has everything summarised that waits for it, as upkeep would.
+async fn summarize(ctx: &Ctx, scope: &Scope, key: &Key) {
+    let turns = ctx.turns();
+    while let Some(taken) = turns.take(scope, key, "summarizer").await.expect("nobody holds it") {
+        let text = Outline.summarize(&taken.job()).await.expect("an outline");
+        let attempt = Attempt::Summarized { text };
+        turns.settle(scope, key, &taken, &attempt).await.expect("it is ours to settle");
+    }
 }
 
 async fn say(ctx: &Ctx, text: &str) -> TurnAppended {

@@ -26,6 +26,8 @@ pub const BREAKER_STATE: &str = "breaker_state";
 
 /// Calls refused because their scope was incomplete, by `facet`.
 pub const SCOPE_REJECTIONS_TOTAL: &str = "scope_rejections_total";
+/// Calls of the summariser, by `outcome`.
+pub const SUMMARIES_TOTAL: &str = "summaries_total";
 /// Turns of upkeep tasks, by `task` and `outcome`.
 pub const UPKEEP_RUNS_TOTAL: &str = "upkeep_runs_total";
 /// Rows that upkeep handled, by `task`.
@@ -127,6 +129,13 @@ pub const ALL: &[Metric] = &[
         "calls",
         &["facet"],
         "calls refused because their scope was incomplete",
+    ),
+    row(
+        SUMMARIES_TOTAL,
+        Kind::Counter,
+        "calls",
+        &["outcome"],
+        "calls of the summariser: written, failed or abandoned",
     ),
     row(
         UPKEEP_RUNS_TOTAL,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use mnemon_core::claims::{Oracle, Rules};
 use mnemon_core::migrations::{MigrateMode, Migrations};
 use mnemon_core::store::Backend;
+use mnemon_core::turns::{Tokens, TurnDefaults};
 use mnemon_core::{Error, Result, Store};
 
 use crate::config::{Config, OracleChoice, SecretUrl};
@@ -20,6 +21,7 @@ use crate::embed::{Embedder, ModelChoice, Prepared};
 use crate::engine::Mnemon;
 use crate::location;
 use crate::oracle::PeopleDecide;
+use crate::summarize::{self, Summarizer, SummarizerChoice};
 #[cfg(not(feature = "postgres"))]
 use left_out::postgres;
 #[cfg(not(feature = "sqlite"))]
@@ -45,6 +47,8 @@ pub struct Builder {
     embedder: Option<Arc<dyn Embedder>>,
     oracle: Option<Arc<dyn Oracle>>,
     rules: Rules,
+    summarizer: Option<Arc<dyn Summarizer>>,
+    counter: Option<Arc<dyn Tokens>>,
     #[cfg(feature = "sqlite")]
     clock: Option<mnemon_sqlite::Clock>,
     #[cfg(feature = "postgres")]
@@ -58,6 +62,8 @@ impl From<Config> for Builder {
             embedder: None,
             oracle: None,
             rules: Rules::default(),
+            summarizer: None,
+            counter: None,
             #[cfg(feature = "sqlite")]
             clock: None,
             #[cfg(feature = "postgres")]
@@ -130,6 +136,20 @@ impl Builder {
         self
     }
 
+    /// A summariser of one's own, instead of one by name.
+    #[must_use]
+    pub fn summarizer(mut self, summarizer: Arc<dyn Summarizer>) -> Self {
+        self.summarizer = Some(summarizer);
+        self
+    }
+
+    /// A token counter of one's own, instead of one by name.
+    #[must_use]
+    pub fn tokens(mut self, counter: Arc<dyn Tokens>) -> Self {
+        self.counter = Some(counter);
+        self
+    }
+
     /// Whether the handle does upkeep in the background; it does unless told otherwise.
     #[must_use]
     pub fn background_upkeep(self, enabled: bool) -> Self {
@@ -175,13 +195,25 @@ impl Builder {
         let ttl = self.rules.default_adjudication_ttl.or(config.claims.adjudication_ttl);
         let rules = Rules { oracle: oracle.is_some(), default_adjudication_ttl: ttl, ..self.rules };
         rules.check()?;
+        let summarizer = match &self.summarizer {
+            Some(summarizer) => Some(Arc::clone(summarizer)),
+            None => config.turns.summarizer.parse::<SummarizerChoice>()?.load(&config.turns)?,
+        };
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
         match meet(opened.store.as_ref(), model).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
                 opened.store.claims().configure(rules);
-                Ok(Mnemon::assemble(opened, embedder, oracle, &self.config, place, notices))
+                Ok(Mnemon::assemble(
+                    opened,
+                    embedder,
+                    oracle,
+                    summarizer,
+                    &self.config,
+                    place,
+                    notices,
+                ))
             }
             Err(error) => {
                 opened.store.close().await;
@@ -190,16 +222,26 @@ impl Builder {
         }
     }
 
+    /// What the store makes of turns when a call does not say.
+    fn turn_defaults(&self) -> Result<TurnDefaults> {
+        let mut defaults = summarize::defaults(&self.config.turns)?;
+        if let Some(counter) = &self.counter {
+            defaults.counter = Arc::clone(counter);
+        }
+        Ok(defaults)
+    }
+
     async fn store(&self, notices: &mut Vec<String>) -> Result<(Opened, String)> {
+        let turns = self.turn_defaults()?;
         #[cfg(feature = "postgres")]
         if let Some(pool) = &self.pool {
-            let opened = postgres::from_pool(pool.clone()).await?;
+            let opened = postgres::from_pool(pool.clone(), turns).await?;
             return Ok((opened, "a pool of the host's".to_owned()));
         }
         let url = self.config.url()?;
         let opened = match location::backend_of(url.reveal())? {
-            Backend::Sqlite => Opened::embedded(sqlite::open(self, &url, notices).await?),
-            _ => postgres::open(&self.config, &url).await?,
+            Backend::Sqlite => Opened::embedded(sqlite::open(self, &url, turns, notices).await?),
+            _ => postgres::open(&self.config, &url, turns).await?,
         };
         Ok((opened, url.to_string()))
     }

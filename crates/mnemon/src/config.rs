@@ -41,6 +41,8 @@ pub struct Config {
     pub checkpoints: CheckpointsConfig,
     /// How claims are decided.
     pub claims: ClaimsConfig,
+    /// Conversation memory.
+    pub turns: TurnsConfig,
     /// Work that nobody waits for.
     pub upkeep: UpkeepConfig,
     /// The file this was read from, if one was.
@@ -139,6 +141,45 @@ pub enum OracleChoice {
     None,
     /// People, by `mnemon claims pending` and `mnemon claims adjudicate`.
     Human,
+}
+
+/// `[turns]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TurnsConfig {
+    /// `none`, `truncation` or `rolling_summary`: of a memory that begins without being configured.
+    pub strategy: String,
+    /// Tokens of its contexts.
+    pub budget_tokens: Option<u32>,
+    /// Its newest turns that are never summarised.
+    pub full_zone_turns: u32,
+    /// How long its turns are kept.
+    pub retention: Option<Duration>,
+    /// Turns that may wait for a failing summariser before it is tried only once an hour.
+    pub recovery_backlog_max: u32,
+    /// `none`, `outline` or `openai:MODEL[@BASE_URL]`.
+    pub summarizer: String,
+    /// How long the summariser has for one answer.
+    pub summarizer_timeout: Duration,
+    /// The key that its server asks for.
+    pub api_key: Option<Secret>,
+    /// `estimate`, `o200k_base` or `cl100k_base`.
+    pub tokenizer: String,
+}
+
+impl Default for TurnsConfig {
+    fn default() -> Self {
+        Self {
+            strategy: "truncation".to_owned(),
+            budget_tokens: None,
+            full_zone_turns: limits::FULL_ZONE_TURNS,
+            retention: None,
+            recovery_backlog_max: limits::SUMMARY_BACKLOG_MAX,
+            summarizer: "none".to_owned(),
+            summarizer_timeout: limits::SUMMARY_TIMEOUT,
+            api_key: None,
+            tokenizer: "estimate".to_owned(),
+        }
+    }
 }
 
 /// `[upkeep]`

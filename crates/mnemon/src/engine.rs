@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::Utc;
 use mnemon_core::claims::Oracle;
@@ -10,6 +11,7 @@ use mnemon_core::memories::ModelSignature;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::upkeep::TaskStatus;
 use mnemon_core::{Error, Result, Scope, Store, limits};
+use tokio::sync::watch;
 
 use crate::builder::{Builder, Opened};
 use crate::checkpoints::Checkpoints;
@@ -22,7 +24,9 @@ use crate::locks::Locks;
 use crate::memories::Memories;
 use crate::oracle::Asker;
 use crate::rejections::Rejections;
+use crate::summarize::Summarizer;
 use crate::turns::Turns;
+use crate::turns::summaries::Summaries;
 use crate::upkeep::{self, Background, UpkeepOptions, UpkeepReport};
 use crate::workflows::Workflows;
 
@@ -49,6 +53,8 @@ pub(crate) struct Inner {
     notices: Vec<String>,
     asker: Option<Arc<Asker>>,
     background: Background,
+    summaries: Option<Summaries>,
+    closing: watch::Sender<bool>,
     closed: AtomicBool,
 }
 
@@ -106,19 +112,33 @@ impl Mnemon {
             #[cfg(feature = "postgres")]
             postgres: None,
         };
-        Self::assemble(opened, None, None, &config, "a store of the host's".to_owned(), Vec::new())
+        Self::assemble(
+            opened,
+            None,
+            None,
+            None,
+            &config,
+            "a store of the host's".to_owned(),
+            Vec::new(),
+        )
     }
 
     pub(crate) fn assemble(
         opened: Opened,
         embedder: Option<Arc<dyn Embedder>>,
         oracle: Option<Arc<dyn Oracle>>,
+        summarizer: Option<Arc<dyn Summarizer>>,
         config: &Config,
         place: String,
         notices: Vec<String>,
     ) -> Self {
         let asker = oracle.map(|oracle| Arc::new(Asker::new(&opened.store, oracle)));
-        let background = Background::start(&opened.store, asker.clone(), &config.upkeep);
+        let (closing, closed) = watch::channel(false);
+        let timeout = config.turns.summarizer_timeout;
+        let summaries =
+            summarizer.map(|summarizer| Summaries { summarizer, timeout, closing: closed });
+        let background =
+            Background::start(&opened.store, asker.clone(), &config.upkeep, summaries.as_ref());
         Self {
             inner: Arc::new(Inner {
                 tails: Tails::new(&opened.store),
@@ -133,6 +153,8 @@ impl Mnemon {
                 notices,
                 asker,
                 background,
+                summaries,
+                closing,
                 closed: AtomicBool::new(false),
             }),
         }
@@ -278,7 +300,8 @@ impl Mnemon {
     /// fails does not stop the others: its report says so.
     pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
         self.inner.ready()?;
-        upkeep::run(self.inner.store.as_ref(), self.inner.asker.as_deref(), options).await
+        let (asker, summaries) = (self.inner.asker.as_deref(), self.inner.summaries.as_ref());
+        upkeep::run(self.inner.store.as_ref(), asker, options, summaries).await
     }
 
     /// How every upkeep task stands.
@@ -297,8 +320,15 @@ impl Mnemon {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.inner.closing.send_replace(true);
         self.inner.background.stop().await;
         self.inner.store.close().await;
+    }
+
+    /// As [`Mnemon::close`], but waits no longer than `deadline`; whether everything had ended by
+    /// then. What had not is left to end by itself: what is acknowledged is kept all the same.
+    pub async fn close_within(&self, deadline: Duration) -> bool {
+        tokio::time::timeout(deadline, self.close()).await.is_ok()
     }
 }
 
@@ -317,6 +347,16 @@ impl fmt::Debug for Mnemon {
 }
 
 impl Inner {
+    /// The summariser, or what to set for one.
+    pub(crate) fn summaries(&self) -> Result<&Summaries> {
+        self.summaries.as_ref().ok_or_else(|| {
+            Error::setup(
+                "no summariser is configured",
+                "set turns.summarizer, or give a Summarizer of your own in code",
+            )
+        })
+    }
+
     /// Answers [`Error::Closed`] once the handle is closed, before anything else is done.
     pub(crate) fn ready(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }

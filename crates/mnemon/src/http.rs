@@ -29,6 +29,8 @@ struct Inner {
     /// Without a slash at its end.
     base: String,
     key: Option<Secret>,
+    /// The section of the configuration that the key stands in.
+    section: &'static str,
     timeout: Duration,
     /// Until when a server that failed is left alone.
     down: Mutex<Option<Instant>>,
@@ -82,7 +84,8 @@ impl Api {
             .build()
             .new_agent();
         let base = base.trim_end_matches('/').to_owned();
-        let inner = Inner { agent, base, key, timeout, down: Mutex::new(None) };
+        let section = field.split('.').next().unwrap_or(field);
+        let inner = Inner { agent, base, key, section, timeout, down: Mutex::new(None) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -191,7 +194,7 @@ impl Inner {
     }
 
     fn refused(&self, status: u16, pause: Option<Duration>, answer: &[u8]) -> Box<Failure> {
-        let base = &self.base;
+        let (base, section) = (&self.base, self.section);
         let said = self.said(answer);
         match status {
             408 | 425 | 429 | 500..=599 => {
@@ -201,7 +204,10 @@ impl Inner {
             }
             401 | 403 => Failure::last(Error::setup(
                 format!("{base} answered {status}{said}"),
-                "set the key it wants (embedder.api_key, MNEMON_EMBEDDER_API_KEY)",
+                format!(
+                    "set the key it wants ({section}.api_key, MNEMON_{}_API_KEY)",
+                    section.to_uppercase()
+                ),
             )),
             400 | 413 | 422 => Failure::last(Error::invalid(
                 "embedding",

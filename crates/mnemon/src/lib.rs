@@ -44,6 +44,9 @@ pub mod metrics;
 pub mod oracle;
 mod rejections;
 pub mod steps;
+pub mod summarize;
+#[cfg(feature = "tiktoken")]
+pub mod tokens;
 pub mod turns;
 mod upkeep;
 pub mod workflows;
@@ -95,4 +98,6 @@ mod guides {
     mod beliefs {}
     #[doc = include_str!("../../../docs/writing-an-oracle.md")]
     mod writing_an_oracle {}
+    #[doc = include_str!("../../../docs/conversation-memory.md")]
+    mod conversation_memory {}
 }

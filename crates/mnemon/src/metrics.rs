@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use mnemon_core::Facet;
 pub use mnemon_core::metric_names::*;
+use mnemon_core::turns::Attempt;
 use mnemon_core::upkeep::{Batch, Task};
 
 /// `docs/metrics.md`.
@@ -41,6 +42,15 @@ or a person.
 
 pub(crate) fn scope_rejected(facet: Facet) {
     metrics::counter!(SCOPE_REJECTIONS_TOTAL, "facet" => facet.name()).increment(1);
+}
+
+pub(crate) fn summary(attempt: &Attempt) {
+    let outcome = match attempt {
+        Attempt::Summarized { .. } => "written",
+        Attempt::Failed { .. } => "failed",
+        Attempt::Abandoned => "abandoned",
+    };
+    metrics::counter!(SUMMARIES_TOTAL, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn upkeep_run(task: Task, outcome: &'static str) {

@@ -1,10 +1,25 @@
 //! What was said.
 
+pub(crate) mod summaries;
+
 use mnemon_core::locks::Guard;
 pub use mnemon_core::turns::*;
 use mnemon_core::{Page, Paged, Result, Scope};
+use serde::{Deserialize, Serialize};
 
 use crate::engine::Inner;
+
+/// What [`Turns::summarize`] did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Summarized {
+    /// Links written.
+    pub written: u64,
+    /// Why the last call of the summariser led to none, where it did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed: Option<String>,
+    /// How the memory's summarising stands now.
+    pub standing: Standing,
+}
 
 /// What was said, of an open Mnemon; see [`crate::Mnemon::turns`].
 ///
@@ -111,6 +126,36 @@ impl Turns<'_> {
         self.inner.ready()?;
         let outcome = self.inner.store.turns().health(scope, &key.into()).await;
         self.inner.watched(scope, outcome).await
+    }
+
+    /// Has everything summarised that waits for it, now, whatever upkeep does. Ends early when the
+    /// summariser fails: that is no error of the call, but part of what it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Setup`] without a summariser; [`crate::Error::Held`] while somebody else
+    /// summarises the memory; [`crate::Error::Closed`] when the handle is closed meanwhile;
+    /// [`crate::Error::Invalid`]; [`crate::Error::ScopeRequired`].
+    pub async fn summarize(&self, scope: &Scope, key: impl Into<Key>) -> Result<Summarized> {
+        self.inner.ready()?;
+        let outcome = self.summarize_all(scope, &key.into()).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    async fn summarize_all(&self, scope: &Scope, key: &Key) -> Result<Summarized> {
+        let store = self.inner.store.as_ref();
+        let mut written = 0;
+        // Asked first: who may not ask is not told about the configuration.
+        let mut standing = store.turns().health(scope, key).await?;
+        let summaries = self.inner.summaries()?;
+        while let Some(done) = summaries.next(store, scope, key).await? {
+            standing = done.standing;
+            if done.failed.is_some() {
+                return Ok(Summarized { written, failed: done.failed, standing });
+            }
+            written += 1;
+        }
+        Ok(Summarized { written, failed: None, standing })
     }
 
     /// Lists the chain of summaries, oldest first.

@@ -8,7 +8,7 @@
 mod background;
 mod report;
 
-use mnemon_core::upkeep::{Task, TaskLease};
+use mnemon_core::upkeep::{Batch, Task, TaskLease};
 use mnemon_core::{Error, Result, Store, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::metrics;
 use crate::oracle::Asker;
+use crate::turns::summaries::Summaries;
 
 pub(crate) use background::Background;
 pub(crate) use report::findings;
@@ -96,6 +97,7 @@ struct Turn {
     force: bool,
     batches: u64,
     stop: watch::Receiver<bool>,
+    summaries: Option<Summaries>,
 }
 
 /// Runs tasks once, each to its end.
@@ -103,9 +105,16 @@ pub(crate) async fn run(
     store: &dyn Store,
     asker: Option<&Asker>,
     options: &UpkeepOptions,
+    summaries: Option<&Summaries>,
 ) -> Result<UpkeepReport> {
     let (_never, stop) = watch::channel(false);
-    let turn = Turn { holder: holder(), force: options.force, batches: u64::MAX, stop };
+    let turn = Turn {
+        holder: holder(),
+        force: options.force,
+        batches: u64::MAX,
+        stop,
+        summaries: summaries.cloned(),
+    };
     let mut report = UpkeepReport::default();
     for task in Task::ALL {
         if options.only.is_empty() || options.only.contains(&task) {
@@ -174,6 +183,9 @@ async fn work(
     turn: &Turn,
     report: &mut TaskReport,
 ) -> Result<Outcome> {
+    if lease.task == Task::Summaries {
+        return summarize(store, lease, turn, report).await;
+    }
     while report.batches < turn.batches {
         if *turn.stop.borrow() {
             return Ok(Outcome::Paused);
@@ -192,8 +204,43 @@ async fn work(
     Ok(Outcome::Paused)
 }
 
+/// Has the due summaries written, one of each memory in turn, with a sign of life between two
+/// calls of the summariser. A memory that somebody else summarises, or that fails, is left to
+/// its own time.
+async fn summarize(
+    store: &dyn Store,
+    lease: &TaskLease,
+    turn: &Turn,
+    report: &mut TaskReport,
+) -> Result<Outcome> {
+    let Some(summaries) = &turn.summaries else { return Ok(Outcome::Done) };
+    loop {
+        let due = store.turns().due(limits::SUMMARIES_DUE).await?;
+        let mut written = 0;
+        for memory in due {
+            if *turn.stop.borrow() || report.batches >= turn.batches {
+                return Ok(Outcome::Paused);
+            }
+            store.upkeep().batch(lease).await?;
+            report.batches += 1;
+            match summaries.next(store, &memory.scope, &memory.key).await {
+                Ok(done) => written += u64::from(done.is_some_and(|done| done.failed.is_none())),
+                Err(Error::Held { .. } | Error::Fenced { .. }) => {}
+                // The handle closes: the task is given back before the store does.
+                Err(Error::Closed) => return Ok(Outcome::Paused),
+                Err(error) => return Err(error),
+            }
+        }
+        report.rows += written;
+        metrics::upkeep_rows(lease.task, Batch { rows: written, more: written > 0 });
+        if written == 0 {
+            return Ok(Outcome::Done);
+        }
+    }
+}
+
 /// An error with its causes, for a report that outlives it.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -1,89 +1,158 @@
-//! `mnemon turns list|context`: what was said in a session, and what of it fits a model.
+//! `mnemon turns`: what was said in a session, what of it a model is given, and what is done
+//! with it as a whole.
+
+mod copy;
+mod print;
 
 use clap::{Args, Subcommand};
-use mnemon::turns::{CONVERSATION, Context as Fitting, Strategy, Turn};
+use mnemon::turns::{CONVERSATION, Key, Settings, Strategy};
+use mnemon::{Mnemon, Result, Scope};
 
+use super::Done;
 use super::page::{self, PageArgs};
-use super::{Done, show};
 use crate::context::Context;
-use crate::output::shortened;
 
 #[derive(Subcommand)]
 pub(crate) enum Turns {
     /// What was said, oldest first; needs --user and --session
     List(List),
-    /// What fits a model's context; needs --user and --session
-    Context(Kind),
+    /// What a model is given; needs --user and --session
+    Context(Which),
+    /// How the session's summarising stands
+    Health(Which),
+    /// The chain of summaries, oldest first
+    Summaries(List),
+    /// Have everything summarised now that waits for it
+    Summarize(Which),
+    /// Set which part of the turns a context holds
+    Configure(Configure),
+    /// Remove what a memory holds; its settings stay
+    Clear(Which),
+    /// A portable copy, as JSON on stdout or into a file
+    Export(copy::Export),
+    /// Replace what a memory holds by a copy
+    Import(copy::Import),
+    /// The sessions of --user
+    Sessions(PageArgs),
+    /// Remove the session, or every session of --user
+    Delete(Delete),
 }
 
 #[derive(Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    kind: Kind,
+    which: Which,
     #[command(flatten)]
     page: PageArgs,
 }
 
+/// Which memory of the session.
 #[derive(Args)]
-pub(crate) struct Kind {
+pub(crate) struct Which {
     /// Which of the session's memories
     #[arg(long, default_value = CONVERSATION)]
     kind: String,
+    /// The one of --run, where every run has its own
+    #[arg(long)]
+    run_scoped: bool,
 }
 
-/// Characters of a message in a table.
-const MESSAGE: usize = 400;
+impl Which {
+    fn key(&self) -> Key {
+        Key { kind: self.kind.clone(), run_scoped: self.run_scoped }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Configure {
+    #[command(flatten)]
+    which: Which,
+    /// none, truncation or rolling_summary
+    strategy: String,
+    /// Tokens of a context
+    #[arg(long, value_name = "TOKENS")]
+    budget: Option<u32>,
+    /// Newest turns that are never summarised
+    #[arg(long, value_name = "TURNS")]
+    full_zone: Option<u32>,
+    /// Days that turns are kept which are appended from now on
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+}
+
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// Every session of --user
+    #[arg(long)]
+    all_sessions: bool,
+}
 
 impl Turns {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
         let db = context.open().await?;
         let scope = context.scope(&db);
+        let done = self.on(context, &db, &scope).await;
+        db.close().await;
+        done
+    }
+
+    async fn on(&self, context: &Context<'_>, db: &Mnemon, scope: &Scope) -> Done {
+        let (turns, output) = (db.turns(), context.output);
         match self {
             Self::List(list) => {
-                let found = db.turns().list(&scope, &list.kind.kind, &list.page.page()).await;
-                db.close().await;
-                page::print(context.output, &found?, &["#", "turn"], row)?;
+                let found = turns.list(scope, list.which.key(), &list.page.page()).await?;
+                page::print(output, &found, &["#", "turn"], print::turn)?;
             }
-            Self::Context(kind) => {
-                let found = db.turns().context(&scope, &kind.kind).await;
-                db.close().await;
-                let found = found?;
-                context.output.result(&found, || fitting(&found))?;
+            Self::Context(which) => {
+                let found = turns.context(scope, which.key()).await?;
+                output.result(&found, || print::context(&found))?;
+            }
+            Self::Health(which) => {
+                let found = turns.health(scope, which.key()).await?;
+                output.result(&found, || print::standing(&found))?;
+            }
+            Self::Summaries(list) => {
+                let found = turns.summaries(scope, list.which.key(), &list.page.page()).await?;
+                page::print(output, &found, &["turns", "summary"], print::summary)?;
+            }
+            Self::Summarize(which) => {
+                let done = turns.summarize(scope, which.key()).await?;
+                output.result(&done, || print::summarized(&done))?;
+            }
+            Self::Configure(configure) => {
+                let settings = configure.settings()?;
+                turns.configure(scope, configure.which.key(), settings).await?;
+                output.result(&settings, || print::strategy(settings.strategy))?;
+            }
+            Self::Clear(which) => {
+                let removed = turns.clear(scope, which.key()).await?;
+                output.result(&removed, || print::removed(&removed))?;
+            }
+            Self::Export(export) => export.run(context, db, scope).await?,
+            Self::Import(import) => import.run(context, db, scope).await?,
+            Self::Sessions(wanted) => {
+                let found = turns.list_sessions(scope, &wanted.page()).await?;
+                let header = ["session", "memories", "turns", "last"];
+                page::print(output, &found, &header, print::session)?;
+            }
+            Self::Delete(delete) => {
+                let removed = if delete.all_sessions {
+                    turns.delete_user(scope).await?
+                } else {
+                    turns.delete_session(scope).await?
+                };
+                output.result(&removed, || print::removed(&removed))?;
             }
         }
         Ok(())
     }
 }
 
-fn row(turn: &Turn) -> [String; 2] {
-    let said = |who: &str, text: &Option<String>| {
-        text.as_ref().map(|text| format!("{who}: {}", shortened(text, MESSAGE)))
-    };
-    let about = show::about([
-        Some(show::moment(turn.at)),
-        Some(format!("{} tokens", turn.tokens)),
-        Some(show::value(&turn.metadata)),
-    ]);
-    let lines = [
-        said("user", &turn.user_message),
-        said("assistant", &turn.assistant_response),
-        Some(about),
-    ];
-    [turn.seq.to_string(), lines.into_iter().flatten().collect::<Vec<_>>().join("\n")]
-}
-
-fn fitting(found: &Fitting) -> String {
-    let budget = match found.strategy {
-        Strategy::Truncation { budget_tokens } => format!("truncation to {budget_tokens} tokens"),
-        _ => "everything, without a budget".to_owned(),
-    };
-    let sum = format!("{} turns, {} tokens; {budget}", found.recent_turns.len(), found.tokens);
-    if found.recent_turns.is_empty() {
-        return sum;
+impl Configure {
+    fn settings(&self) -> Result<Settings> {
+        let strategy = Strategy::named(&self.strategy, self.budget, self.full_zone)?;
+        let day = std::time::Duration::from_hours(24);
+        let retention = self.keep_days.map(|days| day.saturating_mul(days));
+        Ok(Settings { strategy, retention })
     }
-    let mut table = show::table(&["#", "turn"]);
-    for turn in &found.recent_turns {
-        table.add_row(row(turn));
-    }
-    format!("{table}\n{sum}")
 }

@@ -14,6 +14,7 @@ pub(super) mod sqlite {
     use std::sync::Arc;
 
     use mnemon_core::migrations::Migrations;
+    use mnemon_core::turns::TurnDefaults;
     use mnemon_core::{Result, Store};
 
     use crate::builder::Builder;
@@ -23,6 +24,7 @@ pub(super) mod sqlite {
     pub(in crate::builder) async fn open(
         _: &Builder,
         _: &SecretUrl,
+        _: TurnDefaults,
         _: &mut Vec<String>,
     ) -> Result<Arc<dyn Store>> {
         super::left_out("SQLite", "sqlite")
@@ -37,12 +39,17 @@ pub(super) mod sqlite {
 pub(super) mod postgres {
     use mnemon_core::Result;
     use mnemon_core::migrations::Migrations;
+    use mnemon_core::turns::TurnDefaults;
 
     use crate::builder::Opened;
     use crate::config::{Config, SecretUrl};
 
     #[expect(clippy::unused_async, reason = "the shape of the store it stands in for")]
-    pub(in crate::builder) async fn open(_: &Config, _: &SecretUrl) -> Result<Opened> {
+    pub(in crate::builder) async fn open(
+        _: &Config,
+        _: &SecretUrl,
+        _: TurnDefaults,
+    ) -> Result<Opened> {
         super::left_out("PostgreSQL", "postgres")
     }
 

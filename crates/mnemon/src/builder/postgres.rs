@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use mnemon_core::migrations::Migrations;
+use mnemon_core::turns::TurnDefaults;
 use mnemon_core::{Result, Store};
 use mnemon_postgres::{Options, PgPool, PoolOptions, PostgresMigrator, PostgresStore};
 
 use super::Opened;
 use crate::config::{Config, SecretUrl};
 
-pub(super) async fn open(config: &Config, url: &SecretUrl) -> Result<Opened> {
-    Ok(opened(PostgresStore::open(&options(config, url)).await?))
+pub(super) async fn open(config: &Config, url: &SecretUrl, turns: TurnDefaults) -> Result<Opened> {
+    Ok(opened(PostgresStore::open(&options(config, url)).await?.with_turns(turns)))
 }
 
-pub(super) async fn from_pool(pool: PgPool) -> Result<Opened> {
-    Ok(opened(PostgresStore::from_pool(pool).await?))
+pub(super) async fn from_pool(pool: PgPool, turns: TurnDefaults) -> Result<Opened> {
+    Ok(opened(PostgresStore::from_pool(pool).await?.with_turns(turns)))
 }
 
 fn opened(store: PostgresStore) -> Opened {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mnemon_core::migrations::Migrations;
+use mnemon_core::turns::TurnDefaults;
 use mnemon_core::{Result, Store};
 use mnemon_sqlite::{Location, Options, SqliteMigrator, SqliteStore};
 
@@ -12,6 +13,7 @@ use crate::config::{Config, SecretUrl};
 pub(super) async fn open(
     builder: &Builder,
     url: &SecretUrl,
+    turns: TurnDefaults,
     notices: &mut Vec<String>,
 ) -> Result<Arc<dyn Store>> {
     let mut options = options(&builder.config, url)?;
@@ -23,7 +25,7 @@ pub(super) async fn open(
         let place = &options.location;
         notices.push(format!("no database is configured: memories are kept in {place}"));
     }
-    Ok(Arc::new(SqliteStore::open(options).await?))
+    Ok(Arc::new(SqliteStore::open(options).await?.with_turns(turns)))
 }
 
 pub(super) fn migrations(config: &Config, url: &SecretUrl) -> Result<Box<dyn Migrations>> {

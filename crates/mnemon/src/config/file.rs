@@ -131,8 +131,8 @@ mod tests {
         );
         assert!(refused("\n[pol]\n").starts_with("mnemon.toml:2: there is no section [pol]"));
         assert_eq!(
-            refused("[turns]\nkeep = 3"),
-            "mnemon.toml:2: there is no key keep in [turns], which has none yet"
+            refused("[limits]\nkeep = 3"),
+            "mnemon.toml:2: there is no key keep in [limits], which has none yet"
         );
         assert_eq!(
             refused("[pool]\nmax_connections = 0"),

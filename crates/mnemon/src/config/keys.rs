@@ -1,7 +1,9 @@
 //! The table of keys: name, kind, default, environment variable and meaning. Reading, help and
 //! the documentation all come from here.
 
+use mnemon_core::limits;
 use mnemon_core::migrations::MigrateMode;
+use mnemon_core::turns::Strategy;
 use mnemon_core::upkeep::Task;
 
 use super::value::{self, Kind, Raw, Reason, Value};
@@ -16,8 +18,8 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("embedder", "What turns text into vectors."),
     ("claims", "How conflicts between claims are decided."),
     ("retention", "How long things are kept. No keys yet."),
-    ("turns", "Conversation memory. No keys yet."),
     ("checkpoints", "Versioned thread state."),
+    ("turns", "Conversation memory: what a session's memory begins with, and who summarises."),
     ("upkeep", "Work that nobody waits for: counts, expiry, partitions."),
     ("limits", "Limits that an installation may move. No keys yet."),
 ];
@@ -163,6 +165,45 @@ pub const KEYS: &[Key] = &[
         "How long an answer may take; then the claim is contested.",
         "as long as it likes"
     ),
+    key!(
+        turns.strategy,
+        Kind::Choice(&Strategy::NAMES),
+        "Which part of the turns a context holds, of a memory that is not configured itself."
+    ),
+    key!(
+        turns.budget_tokens,
+        Kind::Count(limits::TURN_BUDGET_TOKENS_MIN),
+        "Tokens of a context.",
+        "4000; unlimited for `rolling_summary`"
+    ),
+    key!(turns.full_zone_turns, Kind::Count(1), "Newest turns that are never summarised."),
+    key!(turns.retention, Kind::Duration, "How long turns are kept.", "until they are deleted"),
+    key!(
+        turns.recovery_backlog_max,
+        Kind::Count(1),
+        "Turns that may wait for a failing summariser before it is tried only once an hour."
+    ),
+    key!(
+        turns.summarizer,
+        Kind::Text,
+        "`none`, `outline` (a line a turn, needs nothing) or `openai:MODEL[@BASE_URL]`."
+    ),
+    key!(
+        turns.summarizer_timeout,
+        Kind::Duration,
+        "How long the summariser has for one answer; at most 4 minutes."
+    ),
+    key!(
+        turns.api_key,
+        Kind::Secret,
+        "The key that an `openai:` summariser asks for; never printed.",
+        "none"
+    ),
+    key!(
+        turns.tokenizer,
+        Kind::Choice(&["estimate", "o200k_base", "cl100k_base"]),
+        "How tokens are counted: a quarter of the bytes, or as OpenAI's models do (feature `tiktoken`)."
+    ),
     key!(upkeep.enabled, Kind::Switch, "Whether an open handle does upkeep in the background."),
     key!(upkeep.only, Kind::Words(TASKS), "The tasks this process does.", "all"),
     key!(upkeep.skip, Kind::Words(TASKS), "The tasks this process leaves to others.", "none"),
@@ -222,6 +263,26 @@ impl Setting for std::time::Duration {
     }
 }
 
+impl Setting for Option<std::time::Duration> {
+    fn of(value: Value) -> Self {
+        Some(std::time::Duration::of(value))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.map(value::show_duration)
+    }
+}
+
+impl Setting for Option<u32> {
+    fn of(value: Value) -> Self {
+        Some(u32::of(value))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.map(|count| count.to_string())
+    }
+}
+
 impl Setting for u32 {
     fn of(value: Value) -> Self {
         match value {
@@ -255,16 +316,6 @@ impl Setting for OracleChoice {
 
     fn shown(&self) -> Option<String> {
         Some(if *self == Self::Human { "human" } else { "none" }.to_owned())
-    }
-}
-
-impl Setting for Option<std::time::Duration> {
-    fn of(value: Value) -> Self {
-        Some(std::time::Duration::of(value))
-    }
-
-    fn shown(&self) -> Option<String> {
-        self.map(value::show_duration)
     }
 }
 
@@ -307,9 +358,9 @@ mod tests {
                 Kind::Url => "postgres://db.example/mnemon",
                 Kind::Secret => "hidden",
                 Kind::Duration => "7s",
-                Kind::Count(_) => "7",
+                Kind::Count(_) => "77",
                 Kind::Switch => "false",
-                Kind::Choice(words) | Kind::Words(words) => words[1],
+                Kind::Choice(words) | Kind::Words(words) => words[words.len() - 1],
             };
             let mut config = Config::default();
 

@@ -15,6 +15,7 @@ use super::{Turn, holder, run_task};
 use crate::config::UpkeepConfig;
 use crate::metrics;
 use crate::oracle::Asker;
+use crate::turns::summaries::Summaries;
 
 /// A handle's loop; dropping it stops the loop after the batch under way.
 pub(crate) struct Background {
@@ -28,15 +29,18 @@ impl Background {
         store: &Arc<dyn Store>,
         asker: Option<Arc<Asker>>,
         config: &UpkeepConfig,
+        summaries: Option<&Summaries>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tasks: Vec<Task> = Task::ALL
             .into_iter()
             .filter(|task| config.only.is_empty() || config.only.contains(task))
             .filter(|task| !config.skip.contains(task))
+            // Left to the processes that have a summariser.
+            .filter(|task| *task != Task::Summaries || summaries.is_some())
             .collect();
         let running = if config.enabled && !tasks.is_empty() {
-            spawn(Arc::clone(store), asker, tasks, stopped)
+            spawn(Arc::clone(store), asker, tasks, stopped, summaries.cloned())
         } else {
             None
         };
@@ -66,12 +70,13 @@ fn spawn(
     asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
+    summaries: Option<Summaries>,
 ) -> Option<JoinHandle<()>> {
     let Ok(runtime) = Handle::try_current() else {
         tracing::warn!("no tokio runtime: upkeep runs only when it is called");
         return None;
     };
-    Some(runtime.spawn(cycle(store, asker, tasks, stop)))
+    Some(runtime.spawn(cycle(store, asker, tasks, stop, summaries)))
 }
 
 async fn cycle(
@@ -79,12 +84,14 @@ async fn cycle(
     asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     mut stop: watch::Receiver<bool>,
+    summaries: Option<Summaries>,
 ) {
     let turn = Turn {
         holder: holder(),
         force: false,
         batches: limits::UPKEEP_BATCHES,
         stop: stop.clone(),
+        summaries,
     };
     let start = Instant::now();
     let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();

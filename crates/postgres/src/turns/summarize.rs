@@ -118,7 +118,7 @@ pub(super) async fn settle(
     read::lock(conn, place).await?;
     let Some(head) = read::head(conn, place).await? else { return Err(fenced().into()) };
     let written = matches!(attempt, Attempt::Summarized { .. })
-        && is_written(conn, place, &assignment.holder).await?;
+        && is_written(conn, place, assignment).await?;
     if written {
         return Ok(head.standing());
     }
@@ -154,14 +154,14 @@ pub(super) async fn settle(
 async fn is_written(
     conn: &mut PgConnection,
     place: &Place<'_>,
-    holder: &str,
+    assignment: &Assignment,
 ) -> Result<bool, Fault> {
     Ok(query_scalar!(
         r#"
         select exists (
             select from mnemon.turn_summaries
             where tenant = $1 and user_id = $2 and session_id = $3 and run_key = $4 and kind = $5
-              and holder = $6
+              and holder = $6 and seq_to = $7
         ) as "written!"
         "#,
         place.tenant,
@@ -169,7 +169,8 @@ async fn is_written(
         place.session,
         place.run,
         place.kind,
-        holder,
+        assignment.holder,
+        assignment.seq_to(),
     )
     .fetch_one(conn)
     .await?)

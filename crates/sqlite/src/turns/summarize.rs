@@ -24,7 +24,7 @@ pub(crate) mod sql {
         HOLD = concat!(
             "update turn_sessions set holder = ?6, fence = ?7, lease_until = ?8 where ", at_key!()
         );
-        WRITTEN = concat!("select 1 from turn_summaries where ", at_key!(), " and holder = ?6");
+        WRITTEN = concat!("select 1 from turn_summaries where ", at_key!(), " and seq_to = ?7 and holder = ?6");
         SETTLE = concat!(
             "update turn_sessions set holder = null, lease_until = null, covered_seq = ?6, \
              health = ?7, failures = ?8, paused = ?9, last_error = ?10 where ", at_key!()
@@ -100,7 +100,7 @@ pub(super) fn settle(
     let Place { tenant, user, session, run, kind } = *place;
     let fenced = || Error::Fenced { key: format!("the summary of {kind}") };
     let Some(head) = read::head(conn, place)? else { return Err(fenced().into()) };
-    let at = params![tenant, user, session, run, kind, assignment.holder];
+    let at = params![tenant, user, session, run, kind, assignment.holder, assignment.seq_to()];
     if matches!(attempt, Attempt::Summarized { .. })
         && conn.prepare_cached(sql::WRITTEN)?.exists(at)?
     {
