@@ -78,7 +78,13 @@ impl Raw {
                      assistant_response) values (?1, 'ada', ?2, '', 'conversation', ?3, 50, 0, \
                      '[]', '[]', '{}', ?4, ?5)",
                 )?
-                .execute(params![TENANT, session.as_str(), seq, user, assistant])?;
+                .execute(params![
+                    TENANT,
+                    session.as_str(),
+                    seq,
+                    user,
+                    assistant
+                ])?;
                 conn.prepare_cached("commit")?.execute([])?;
             }
             Self::Postgres(conn, session) => {

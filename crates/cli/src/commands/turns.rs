@@ -67,7 +67,7 @@ impl Which {
 pub(crate) struct Configure {
     #[command(flatten)]
     which: Which,
-    /// none, truncation or rolling_summary
+    /// `none`, `truncation` or `rolling_summary`
     strategy: String,
     /// Tokens of a context
     #[arg(long, value_name = "TOKENS")]

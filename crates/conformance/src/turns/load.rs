@@ -63,14 +63,13 @@ pub(crate) async fn sixteen_hundred_turns_of_sixteen_writers_are_all_there_once(
 }
 
 /// What a memory should hold, by the rules alone.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     strategy: Strategy,
     turns: Vec<String>,
     covered: usize,
     links: Vec<(usize, usize)>,
     requests: BTreeMap<usize, usize>,
-    copy: Option<(Strategy, Vec<String>, usize, Vec<(usize, usize)>, BTreeMap<usize, usize>)>,
 }
 
 impl Model {
@@ -91,7 +90,7 @@ pub(crate) async fn random_operations_agree_with_the_model(ctx: &Ctx) {
 
 async fn agree(ctx: &Ctx, seed: u64, key: &Key) {
     let (mut dice, mut model) = (Dice::seeded(seed), Model::default());
-    let mut copy: Option<Export> = None;
+    let mut copy: Option<(Export, Model)> = None;
     let turns = ctx.turns();
     for step in 0..120 {
         match dice.below(12) {
@@ -120,23 +119,16 @@ async fn agree(ctx: &Ctx, seed: u64, key: &Key) {
                 model.requests.clear();
             }
             10 => {
-                copy = Some(turns.export(&scope(), key).await.expect("is copied"));
-                model.copy = Some((
-                    model.strategy,
-                    model.turns.clone(),
-                    model.covered,
-                    model.links.clone(),
-                    model.requests.clone(),
-                ));
+                let export = turns.export(&scope(), key).await.expect("is copied");
+                copy = Some((export, model.clone()));
             }
             11 if dice.below(3) == 0 => {
-                let (Some(copy), Some(kept)) = (&copy, &model.copy) else { continue };
+                let Some((copy, kept)) = &copy else { continue };
                 let done = turns.import(&scope(), key, copy).await;
-                let known = step > 0 && kept.0.name() == model.strategy.name();
+                let known = kept.strategy.name() == model.strategy.name();
                 assert_eq!(done.is_ok(), known, "seed {seed}, step {step}: {done:?}");
                 if known {
-                    (model.turns, model.covered) = (kept.1.clone(), kept.2);
-                    (model.links, model.requests) = (kept.3.clone(), kept.4.clone());
+                    model = Model { strategy: model.strategy, ..kept.clone() };
                 }
             }
             _ => {}

@@ -196,8 +196,8 @@ pub(crate) async fn an_outage_over_ten_turns_loses_none_of_them(ctx: &Ctx) {
             assert_told(ctx, n).await;
         }
     }
-    use Health::{Degraded, Retry};
-    assert_eq!(seen, [Retry, Retry, Degraded, Degraded, Degraded, Degraded]);
+    let (retry, degraded) = (Health::Retry, Health::Degraded);
+    assert_eq!(seen, [retry, retry, degraded, degraded, degraded, degraded]);
     let down = ctx.turns().health(&scope(), &key()).await.expect("is read");
     assert_eq!((down.failures, down.backlog, down.covered), (6, 6, 0));
     assert_eq!(down.last_error.as_deref(), Some("no such model"));
