@@ -43,9 +43,9 @@ pub(crate) struct Options {
 const ROUNDS: usize = 3;
 const CONSUMERS: usize = 8;
 const TENANT: &str = "bench";
-const VISIBILITY: Duration = Duration::from_secs(60);
+const VISIBILITY: Duration = Duration::from_mins(1);
 /// Items as they fail: some 300 bytes.
-const ITEM: &str = r#"jsonb_build_object('n', n, 'path', 'src/lib.rs', 'text', repeat('x', 240))"#;
+const ITEM: &str = r"jsonb_build_object('n', n, 'path', 'src/lib.rs', 'text', repeat('x', 240))";
 
 fn scope() -> Scope {
     Scope::tenant(TENANT)

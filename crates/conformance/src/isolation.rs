@@ -46,6 +46,11 @@ pub(crate) trait Probe: Send + Sync {
     /// Verbs that change or delete one row, which then is gone.
     fn changes(&self) -> &'static [&'static str];
 
+    /// Verbs that change one row, which then is still there.
+    fn touches(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Writes a row; answers the name it is asked for by.
     async fn write(&self, store: &dyn Store, verb: &str, row: &Row) -> Result<String>;
 
@@ -136,6 +141,14 @@ pub(crate) fn cases() -> Vec<Case> {
                     Box::pin(async move { changes(ctx, probe.as_ref(), verb).await })
                 }));
             }
+            for verb in probe.touches() {
+                let probe = Arc::clone(&probe);
+                let name = format!("{suite}::{facet}_{verb}_reaches_what_the_scope_table_says");
+                cases.push(Case::new(name, setup.clone(), move |ctx| {
+                    let probe = Arc::clone(&probe);
+                    Box::pin(async move { touches(ctx, probe.as_ref(), verb).await })
+                }));
+            }
             let name = format!("{suite}::{facet}_refuses_an_incomplete_scope");
             cases.push(Case::new(name, setup.clone(), move |ctx| {
                 let probe = Arc::clone(&probe);
@@ -223,6 +236,25 @@ async fn changes(ctx: &Ctx, probe: &dyn Probe, verb: &str) {
     }
 }
 
+/// As [`changes`], for verbs after which the row is still there.
+async fn touches(ctx: &Ctx, probe: &dyn Probe, verb: &str) {
+    let store = ctx.store();
+    let rule = probe.facet().rule();
+    let rows = write_all(store.as_ref(), probe).await;
+
+    for by in scopes(rule, Groups::Vary) {
+        for standing in &rows {
+            let outcome = probe.change(store.as_ref(), verb, &by, standing).await;
+            if model::owns(rule, &by, &standing.row.writer) {
+                assert!(outcome.is_ok(), "{verb} by {by:?} of {standing:?}: {outcome:?}");
+            } else {
+                let refused = matches!(outcome, Err(Error::NotFound { .. }));
+                assert!(refused, "{verb} by {by:?} of {standing:?}: {outcome:?}");
+            }
+        }
+    }
+}
+
 async fn refuses(ctx: &Ctx, probe: &dyn Probe) {
     let store = ctx.store();
     let rule = probe.facet().rule();
@@ -234,7 +266,7 @@ async fn refuses(ctx: &Ctx, probe: &dyn Probe) {
             let answer = probe.read(store.as_ref(), verb, &scope, &rows).await;
             assert!(matches!(answer, Err(Error::ScopeRequired { .. })), "{verb}: {answer:?}");
         }
-        for verb in probe.changes() {
+        for verb in probe.changes().iter().chain(probe.touches()) {
             let answer = probe.change(store.as_ref(), verb, &scope, &rows[0]).await;
             assert!(matches!(answer, Err(Error::ScopeRequired { .. })), "{verb}: {answer:?}");
         }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use mnemon_core::memories::{
-    Hit, Memories, Memory, MemoryFilter, Namespace, NewMemory, Recall, Visibility,
+    Hit, Memories, Memory, MemoryFilter, MemoryPatch, Namespace, NewEdge, NewMemory, Rating,
+    Recall, Review, Scheduling, Visibility,
 };
 use mnemon_core::{Error, Facet, MemoryId, Page, Result, Scope, Store, limits};
 
-use super::{Probe, Row, Seen, Sharing, Standing};
+use super::{Probe, Row, Seen, Sharing, Standing, noted};
 use crate::check::{at, everything};
 
 pub(super) struct MemoriesProbe;
@@ -28,7 +29,27 @@ impl Probe for MemoriesProbe {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["list", "get", "by_key", "recall_by_words", "recall_by_vector", "recall_by_both", "count"]
+        &[
+            "list",
+            "get",
+            "by_key",
+            "recall_by_words",
+            "recall_by_vector",
+            "recall_by_both",
+            "fts_search",
+            "vector_search",
+            "due",
+            "scheduling",
+            "edges",
+            "neighbors",
+            "count",
+            "list_namespaces",
+            "stats",
+        ]
+    }
+
+    fn touches(&self) -> &'static [&'static str] {
+        &["update", "review", "update_scheduling", "add_edge", "remove_edge"]
     }
 
     fn changes(&self) -> &'static [&'static str] {
@@ -42,6 +63,7 @@ impl Probe for MemoriesProbe {
             _ => store.memories().remember_many(&row.writer, vec![memory]).await?[0],
         };
         assert!(done.created, "every row is a new one");
+        store.memories().update_scheduling(&row.writer, kept(done.id)).await?;
         Ok(done.id.to_string())
     }
 
@@ -60,9 +82,22 @@ impl Probe for MemoriesProbe {
                 Ok(labels(reader, &all))
             }
             "get" | "by_key" => one_by_one(memories, verb, reader, rows).await,
-            "count" => {
-                let count = memories.count(reader).await?;
-                Ok(Seen::Count(usize::try_from(count).expect("a small count")))
+            "scheduling" | "edges" | "neighbors" => beside(memories, verb, reader, rows).await,
+            "due" => {
+                let due = memories.due(reader, None, &Page::first(limits::PAGE_MAX)).await?;
+                let found: Vec<Memory> = due.items.into_iter().map(|due| due.memory).collect();
+                Ok(labels(reader, &found))
+            }
+            "count" | "list_namespaces" | "stats" => counted(memories, verb, reader).await,
+            "fts_search" => {
+                let hits = memories.fts_search(reader, "quokka", limits::RECALL_MAX).await?;
+                let found: Vec<Memory> = hits.into_iter().map(|hit| hit.memory).collect();
+                Ok(labels(reader, &found))
+            }
+            "vector_search" => {
+                let hits = memories.vector_search(reader, &[1.0, 0.5], limits::RECALL_MAX).await?;
+                let found: Vec<Memory> = hits.into_iter().map(|hit| hit.memory).collect();
+                Ok(labels(reader, &found))
             }
             _ => {
                 let text = (verb != "recall_by_vector").then(|| "quokka".to_owned());
@@ -79,13 +114,95 @@ impl Probe for MemoriesProbe {
     async fn change(
         &self,
         store: &dyn Store,
-        _verb: &str,
+        verb: &str,
         by: &Scope,
         row: &Standing,
     ) -> Result<()> {
         let id: MemoryId = row.name.parse()?;
-        store.memories().delete(by, id).await
+        let memories = store.memories();
+        match verb {
+            "delete" => memories.delete(by, id).await,
+            "update" => {
+                let tags = Some(vec!["touched".to_owned()]);
+                let patch = MemoryPatch { tags, ..MemoryPatch::default() };
+                memories.update(by, id, patch).await.map(|_| ())
+            }
+            "review" => memories.review(by, id, Review::new(Rating::Good)).await.map(|_| ()),
+            "update_scheduling" => memories.update_scheduling(by, kept(id)).await,
+            _ => connect(memories, verb, by, id, &row.row.writer).await,
+        }
     }
+}
+
+/// Connects a row with a memory of the toucher's own, or has a service do so and disconnects it.
+async fn connect(
+    memories: &dyn Memories,
+    verb: &str,
+    by: &Scope,
+    id: MemoryId,
+    writer: &Scope,
+) -> Result<()> {
+    let own = memories.remember(by, NewMemory::new("a place to lead to")).await?.id;
+    if verb == "add_edge" {
+        return memories.add_edge(by, NewEdge::new(id, own)).await.map(|_| ());
+    }
+    if by.tenant == writer.tenant {
+        let service = Scope::tenant(by.tenant.as_str());
+        memories.add_edge(&service, NewEdge::new(id, own)).await?;
+    }
+    memories.remove_edge(by, id, own, None).await.map(|_| ())
+}
+
+/// A state that has been due for long.
+fn kept(memory_id: MemoryId) -> Scheduling {
+    Scheduling {
+        memory_id,
+        stability: 1.0,
+        difficulty: 5.0,
+        last_review: at(2024, 5, 1, 0),
+        next_review: at(2024, 5, 2, 0),
+        reps: 1,
+        lapses: 0,
+    }
+}
+
+async fn counted(memories: &dyn Memories, verb: &str, reader: &Scope) -> Result<Seen> {
+    let count = match verb {
+        "count" => memories.count(reader).await?,
+        "stats" => {
+            let stats = memories.stats(reader).await?;
+            assert_eq!([stats.with_vectors, stats.scheduled, stats.due], [stats.memories; 3]);
+            stats.memories
+        }
+        _ => {
+            let root = Namespace::default();
+            let listed = memories.list_namespaces(reader, &root, &Page::first(5)).await?;
+            listed.items.iter().map(|found| found.memories).sum()
+        }
+    };
+    Ok(Seen::Count(usize::try_from(count).expect("a small count")))
+}
+
+/// What stands beside a memory is shown to whom the memory is.
+async fn beside(
+    memories: &dyn Memories,
+    verb: &str,
+    reader: &Scope,
+    rows: &[Standing],
+) -> Result<Seen> {
+    let mut labels = BTreeSet::new();
+    for row in rows {
+        let id = row.name.parse()?;
+        let found = match verb {
+            "scheduling" => {
+                memories.scheduling(reader, id).await.map(|state| assert!(state.is_some()))
+            }
+            "edges" => memories.edges(reader, id, None, &Page::first(1)).await.map(|_| ()),
+            _ => memories.neighbors(reader, id, 1).await.map(|_| ()),
+        };
+        noted(&mut labels, row, found)?;
+    }
+    Ok(Seen::Labels(labels))
 }
 
 async fn one_by_one(

@@ -26,19 +26,23 @@ impl ReviewArgs {
         let id = self.which.id(db, scope).await?;
         let review = Review { at: self.at, ..Review::new(self.rating) };
         let state = db.memories().review(scope, id, review).await?;
-        Ok(output.result(&state, || format!("reviewed {id}: {}", told(&state)))?)
+        let due = show::moment(state.next_review);
+        Ok(output.result(&state, || format!("reviewed {id}: due {due}, {}", told(&state)))?)
     }
 }
 
 /// A state in words.
 fn told(state: &Scheduling) -> String {
+    let count = |number: u32, one: &str| match number {
+        1 => format!("1 {one}"),
+        more => format!("{more} {one}s"),
+    };
     format!(
-        "stability {:.1} days, difficulty {:.1}, due {}, {} reviews, {} lapses",
+        "stability {:.1} days, difficulty {:.1}, {}, {}",
         state.stability,
         state.difficulty,
-        show::moment(state.next_review),
-        state.reps,
-        state.lapses
+        count(state.reps, "review"),
+        count(state.lapses, "lapse")
     )
 }
 
@@ -54,8 +58,9 @@ impl Reviews {
     pub(super) async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
         let id = self.which.id(db, scope).await?;
         let found = db.memories().reviews(scope, id, &self.page.page()).await?;
-        Ok(page::print(output, &found, &["when", "rating", "after it"], |event| {
-            [show::moment(event.at), event.rating.to_string(), told(&event.next)]
+        Ok(page::print(output, &found, &["when", "rating", "due then", "after it"], |event| {
+            let due = show::moment(event.next.next_review);
+            [show::moment(event.at), event.rating.to_string(), due, told(&event.next)]
         })?)
     }
 }
@@ -72,8 +77,9 @@ pub(crate) struct DueArgs {
 impl DueArgs {
     pub(super) async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
         let found = db.memories().due(scope, self.before, &self.page.page()).await?;
-        Ok(page::print(output, &found, &["memory", "how well it is kept"], |due| {
-            [show::cell(&due.memory), told(&due.scheduling)]
+        Ok(page::print(output, &found, &["due", "memory", "how well it is kept"], |due| {
+            let moment = show::moment(due.scheduling.next_review);
+            [moment, show::cell(&due.memory), told(&due.scheduling)]
         })?)
     }
 }

@@ -111,6 +111,10 @@ fn name(domain: &Domain) -> String {
 fn one(output: &Output, domain: &Domain) -> std::io::Result<()> {
     output.result(domain, || {
         let middle = if domain.centroid.is_some() { "has a centroid" } else { "has no centroid" };
-        format!("{}: {} memories, {middle}", name(domain), domain.memory_count)
+        let memories = match domain.memory_count {
+            1 => "1 memory".to_owned(),
+            more => format!("{more} memories"),
+        };
+        format!("{}: {memories}, {middle}", name(domain))
     })
 }
