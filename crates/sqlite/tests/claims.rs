@@ -1,5 +1,7 @@
 //! Claims in one file: writers in two processes, changed ledgers, damaged projections.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::collections::BTreeSet;
