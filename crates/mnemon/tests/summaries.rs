@@ -199,7 +199,7 @@ fn said(content: &str) -> ModelReply {
 }
 
 async fn with_server(server: &ModelServer) -> Mnemon {
-    let url = server.url().to_owned();
+    let url = server.url().clone();
     let db = builder().with(move |config| {
         config.turns.summarizer = format!("openai:small@{url}");
         config.turns.api_key = Some(Secret::new(CANARY));
@@ -300,7 +300,7 @@ async fn the_summariser_s_key_is_in_no_message_no_event_and_no_log() {
         let done = db.turns().summarize(&scope(), KEY).await.unwrap();
         let page = mnemon::Page::default();
         let events = db.events().read(&scope(), "mnemon.system", &page).await.unwrap();
-        shown += &format!("{db:?} {done:?} {events:?}");
+        shown.extend([format!("{db:?} {done:?} {events:?}")]);
     }
 
     let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
