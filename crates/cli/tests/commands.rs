@@ -119,7 +119,10 @@ fn upkeep_runs_once_and_shows_its_standing() {
     assert_eq!(once["tasks"].as_array().unwrap().len(), mnemon::Task::ALL.len());
     assert_eq!(only["tasks"][0]["task"], "text-counts");
     assert_eq!(only["tasks"][0]["outcome"], "done");
-    assert!(status["tasks"].as_array().unwrap().iter().all(|task| !task["last_run"].is_null()));
+    // Questions to an oracle are left to processes that have one.
+    let mine = |task: &&serde_json::Value| task["name"] != "oracle-questions";
+    let mut tasks = status["tasks"].as_array().unwrap().iter().filter(mine);
+    assert!(tasks.all(|task| !task["last_run"].is_null()));
     let unknown = house.run(&["upkeep", "--once", "--only", "sweep"]).exits(2);
     assert!(unknown.stderr.contains("known are text-counts"), "{unknown}");
 }

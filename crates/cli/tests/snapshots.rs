@@ -56,7 +56,7 @@ fn errors_say_what_why_and_what_to_do() {
         ("error_not_found", &["memories", "get", "01980000-0000-7000-8000-000000000000"]),
         ("error_exists", &["remember", "two", "--key", "k"]),
         ("error_scheme", &["recall", "x", "--db", "mysql://u:hunter2@h/d"]),
-        ("error_model", &["recall", "x", "--model", "openai:small"]),
+        ("error_model", &["recall", "x", "--model", "local:minilm"]),
         ("error_file", &["remember", "--from", "broken.jsonl"]),
         ("error_no_file", &["remember", "--from", "nowhere.jsonl"]),
         ("error_config", &["--config", "mnemon.toml.bad", "memories", "count"]),

@@ -197,7 +197,9 @@ async fn an_open_handle_does_upkeep_by_itself() {
     let db = Mnemon::open("sqlite::memory:").await.unwrap();
     let ran = async || {
         let status = db.upkeep_status().await.unwrap();
-        status.iter().all(|task| task.last_run.is_some())
+        // These are left to processes that have an oracle, or a summariser.
+        let others = [Task::OracleQuestions.name(), Task::Summaries.name()];
+        status.iter().all(|task| task.last_run.is_some() || others.contains(&task.name.as_str()))
     };
 
     // Not a timed assertion: a handle that never runs a task hangs here, and the test with it.
