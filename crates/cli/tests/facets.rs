@@ -150,6 +150,12 @@ fn a_contested_belief_shows_both_values() {
     insta::assert_snapshot!("belief_contested", house.run(&with_who(&belief)));
 }
 
+/// What a command answers, with its ids.
+fn as_it_is(house: &House, args: &[&str]) -> serde_json::Value {
+    let output = house.command(args).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// A line with a succession, a contest and a claim that was taken back.
 #[test]
 fn a_history_is_a_timeline() {
@@ -157,7 +163,7 @@ fn a_history_is_a_timeline() {
     let say = |args: &[&str]| {
         let args: Vec<&str> =
             ["--json", "claims", "assert", "acme", "ceo"].iter().chain(args).copied().collect();
-        house.run(&with_who(&args)).exits(0).json()["id"].as_str().unwrap().to_owned()
+        as_it_is(&house, &with_who(&args))["id"].as_str().unwrap().to_owned()
     };
     say(&["Ada", "--valid-from", "2010", "--valid-until", "2016"]);
     say(&["Bob", "--valid-from", "2016", "--valid-until", "2020-06"]);
@@ -197,7 +203,7 @@ fn people_decide_what_is_contested() {
     run(&["claims", "assert", "ada", "allergy", "none"]).exits(0);
 
     insta::assert_snapshot!("pending", run(&["claims", "pending"]));
-    let open = run(&["--json", "claims", "pending"]).exits(0).json();
+    let open = as_it_is(&house, &with_who(&["--json", "claims", "pending"]));
     let handle = open["items"][0]["handle_id"].as_str().unwrap().to_owned();
     let deny = ["claims", "adjudicate", &handle, "deny", "--because", "her doctor says so"];
     insta::assert_snapshot!("adjudicate", run(&deny));

@@ -329,7 +329,7 @@ create table claim_questions (
 ) strict;
 create index claim_questions_open on claim_questions (tenant, agent_id, queued_at, handle_id)
     where status = 'queued';
-create index claim_questions_challenger on claim_questions (tenant, agent_id, challenger);
+create index claim_questions_challenger on claim_questions (tenant, agent_id, challenger, queued_at);
 create index claim_questions_undelivered_upkeep on claim_questions (next_attempt_at)
     where status = 'queued' and delivered_at is null;
 create index claim_questions_expiry_upkeep on claim_questions (expires_at)

@@ -151,7 +151,7 @@ async fn an_error_or_a_panic_in_a_merged_commit_hurts_no_other_write() {
 
 #[tokio::test]
 async fn a_merged_commit_that_fills_the_disk_fails_only_the_write_at_fault() {
-    let bench = Bench::new(|options| options.max_bytes = Some(400 * 1024)).await;
+    let bench = Bench::new(|options| options.max_bytes = Some(800 * 1024)).await;
     let door = Door::default();
     let held = bench.hold(&door).await;
     let first = bench.write(|conn| insert(conn, 1));
