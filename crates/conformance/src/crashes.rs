@@ -147,13 +147,16 @@ impl Plan {
     fn step(&mut self, n: usize) -> Step {
         let name = format!("{}/{n}", self.writer);
         let mut step = Step::new(RequestId::parse(format!("step {name}")).expect("a name"));
-        if self.dice.below(2) == 0 {
-            step = step.guard(Guard { key: LOCK.into(), fence: Fence(1) });
-        }
+        let guarded = self.dice.below(2) == 0;
         let mut kinds: Vec<usize> = (0..KINDS).collect();
         for _ in 0..=self.dice.below(4) {
             let kind = kinds.swap_remove(self.dice.below(kinds.len()));
             step = step.write(self.any(kind, &name, n));
+        }
+        // A thread that was written under a guard refuses writers without it from then on.
+        let of_thread = step.writes.iter().any(|write| matches!(write, Write::Checkpoint(_)));
+        if guarded || of_thread {
+            step = step.guard(Guard { key: LOCK.into(), fence: Fence(1) });
         }
         step
     }
