@@ -91,12 +91,14 @@ pub(crate) async fn members_share_the_partitions(ctx: &Ctx) {
     let (db, other) = (Mnemon::over(ctx.store()), Mnemon::over(ctx.another().await));
     let seen: Arc<Mutex<BTreeMap<(String, i64), u32>>> = Arc::default();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // What one member leaves, another that still runs would take.
+    let stopped = Arc::new(tokio::sync::Barrier::new(4));
     let members: Vec<_> = (0..4_usize)
         .map(|n| {
             let (db, seen) = ([&db, &other][n % 2].clone(), Arc::clone(&seen));
-            let stop = Arc::clone(&stop);
+            let (stop, stopped) = (Arc::clone(&stop), Arc::clone(&stopped));
             tokio::spawn(async move {
-                let options = ConsumerOptions { lease: Duration::from_millis(600), ..options() };
+                let options = ConsumerOptions { lease: Duration::from_secs(3), ..options() };
                 let mut member = db.consumer(&acme(), GROUP, options).expect("a member");
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let handed =
@@ -110,6 +112,7 @@ pub(crate) async fn members_share_the_partitions(ctx: &Ctx) {
                     assert!(done.is_ok() || done.is_err_and(|error| error.code() == "fenced"));
                 }
                 let parts = member.parts();
+                stopped.wait().await;
                 member.leave().await.expect("leaves");
                 parts
             })
