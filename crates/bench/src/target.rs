@@ -55,7 +55,7 @@ pub(crate) struct Target {
 /// What must outlive the handle: fields drop in order, so the database goes before its server.
 enum Keep {
     Folder(TempDir),
-    Server(TestDatabase, #[expect(dead_code, reason = "kept running")] Box<OwnServer>),
+    Server(TestDatabase, Box<OwnServer>),
 }
 
 impl Target {
@@ -92,6 +92,14 @@ impl Target {
         match &self.keep {
             Keep::Folder(folder) => Some(folder.path().join(FILE)),
             Keep::Server(..) => None,
+        }
+    }
+
+    /// Host and port of the server, where there is one.
+    pub(crate) fn address(&self) -> Option<String> {
+        match &self.keep {
+            Keep::Folder(_) => None,
+            Keep::Server(_, server) => Some(server.server().address()),
         }
     }
 

@@ -37,7 +37,8 @@ pub(crate) fn code(error: &Error) -> u8 {
         | Error::Conflict { .. }
         | Error::Held { .. }
         | Error::Fenced { .. }
-        | Error::StepReused { .. } => 4,
+        | Error::StepReused { .. }
+        | Error::Gone { .. } => 4,
         Error::Unavailable { .. } => 5,
         Error::Setup { .. } | Error::ModelMismatch { .. } => 6,
         Error::Corrupt { .. } => 7,

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::House;
-use mnemon::events::{Append, NewEvent};
+use mnemon::events::{Append, Import, Imported, NewEvent};
 use mnemon::{Mnemon, Scope};
 use mnemon_testkit::{Major, Server, Settings, StopMode, postgres_wanted};
 use serde_json::json;
@@ -148,4 +148,55 @@ async fn own_server_a_followed_log_outlives_a_restart_and_says_so() {
     db.close().await;
     drop(database);
     drop(server);
+}
+
+#[test]
+fn months_leave_the_log_and_come_back() {
+    let house = lived_in();
+    let url = format!("sqlite://{}", house.path("log.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = Mnemon::builder(url).background_upkeep(false).open().await.unwrap();
+        let event = |n: i32| Imported {
+            event: NewEvent::new("job.done", json!({ "n": n })),
+            recorded_at: format!("2020-0{n}-15T10:00:00Z").parse().unwrap(),
+        };
+        let import = Import { stream: "old".into(), events: vec![event(1), event(2)] };
+        db.events().import(&Scope::local(), import).await.unwrap();
+        db.close().await;
+    });
+    let archive = ["events", "archive", "--before", "2020-06", "--to", "kept"];
+    let more = |extra: &[&'static str]| [&archive[..], extra].concat();
+
+    for (name, args) in [
+        ("archive_dry", more(&["--dry-run"])),
+        ("archive_unasked", archive.to_vec()),
+        ("archive", more(&["--yes"])),
+        ("archive_again", more(&["--yes"])),
+        ("archive_gone", vec!["events", "stats", "old"]),
+        ("search_off", vec!["events", "search", "tea"]),
+        (
+            "put_back",
+            vec![
+                "events",
+                "put-back",
+                "-q",
+                "kept/events-2020-01.jsonl.zst",
+                "kept/events-2020-02.jsonl.zst",
+            ],
+        ),
+        ("archive_back", vec!["events", "tail", "-q", "--stream", "old"]),
+        ("put_back_nothing", vec!["events", "put-back", "kept/none"]),
+    ] {
+        insta::assert_snapshot!(name, house.run(&with_db(&args)));
+    }
+}
+
+#[test]
+fn events_are_searched_where_that_is_on() {
+    let house = lived_in();
+    house.file("mnemon.toml", "[events]\nsearch = true\n");
+    house.run(&with_db(&["upkeep", "--once", "--only", "event-search"])).exits(0);
+
+    insta::assert_snapshot!("search", house.run(&with_db(&["events", "search", "tea"])));
 }

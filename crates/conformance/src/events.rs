@@ -1,9 +1,11 @@
 //! Cases for events: notes on the system stream, gapless and rare enough.
 
 pub(crate) mod append;
+pub(crate) mod archive;
 pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod many;
+pub(crate) mod search;
 
 use std::time::Duration;
 

@@ -20,12 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::Claims;
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{
-    Append, Appended, Event, EventFilter, Events, Horizon, Import, Mark, Slice, StreamStats,
+    Append, Appended, ArchivePlace, Archived, Archives, Event, EventFilter, Events, Extent,
+    Horizon, Import, Mark, Month, MonthOfLog, Retired, Slice, StreamStats,
 };
 use mnemon_core::locks::{Guard, Locks};
 use mnemon_core::memories::Memories;
@@ -36,6 +38,7 @@ use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::workflows::Workflows;
 use mnemon_core::{Cursor, Error, Page, Paged, Result, Scope, Store};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// At which point of a call the failure strikes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +106,10 @@ impl Store for FailingStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn archives(&self) -> &dyn Archives {
         self
     }
 
@@ -210,6 +217,16 @@ impl Events for FailingStore {
         self.call(self.inner.events().count(scope, filter)).await
     }
 
+    async fn search(
+        &self,
+        scope: &Scope,
+        text: &str,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<Paged<Event>> {
+        self.call(self.inner.events().search(scope, text, filter, page)).await
+    }
+
     async fn aggregate(&self, scope: &Scope, stream: &str) -> Result<StreamStats> {
         self.call(self.inner.events().aggregate(scope, stream)).await
     }
@@ -224,6 +241,34 @@ impl Events for FailingStore {
 
     async fn restored(&self) -> Result<i64> {
         self.call(self.inner.events().restored()).await
+    }
+}
+
+#[async_trait]
+impl Archives for FailingStore {
+    async fn log_id(&self) -> Result<Uuid> {
+        self.call(self.inner.archives().log_id()).await
+    }
+
+    async fn months(&self, before: DateTime<Utc>) -> Result<Vec<MonthOfLog>> {
+        self.call(self.inner.archives().months(before)).await
+    }
+
+    async fn read_month(
+        &self,
+        month: Month,
+        after: Option<&ArchivePlace>,
+        limit: u32,
+    ) -> Result<Vec<Archived>> {
+        self.call(self.inner.archives().read_month(month, after, limit)).await
+    }
+
+    async fn retire(&self, month: Month, extent: Extent) -> Result<Retired> {
+        self.call(self.inner.archives().retire(month, extent)).await
+    }
+
+    async fn put_back(&self, log: Uuid, events: Vec<Archived>) -> Result<u64> {
+        self.call(self.inner.archives().put_back(log, events)).await
     }
 }
 

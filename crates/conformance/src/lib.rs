@@ -298,6 +298,22 @@ pub fn cases() -> Vec<Case> {
             a_month_ends_between_two_events,
             the_store_s_clock_moves_into_months_made_ahead,
         }
+        "events" => events::archive {
+            an_archived_month_is_a_file_first_and_then_gone,
+            a_reader_behind_what_is_gone_is_told,
+            what_was_archived_comes_back_to_its_place,
+            an_archive_of_another_log_is_new_here,
+            a_month_that_is_not_what_was_archived_stays,
+            a_full_disk_removes_nothing,
+            an_interrupted_archive_goes_on,
+            months_leave_beside_writers_and_subscribers,
+        }
+        "events" => events::search {
+            events_are_found_by_their_words,
+            searches_agree_with_the_model,
+            a_bad_search_is_refused,
+            words_leave_with_their_month,
+        }
         "subscriptions" => subscriptions {
             a_subscription_tells_what_is_there_and_then_what_comes,
             an_empty_log_is_caught_up_at_once,
@@ -735,6 +751,14 @@ fn under_row_level_security() -> Vec<Case> {
         "events_rls" => events::many {
             appends_to_many_streams_are_decided_each_alone,
             fifty_thousand_events_come_in_one_commit,
+        }
+        "events_rls" => events::archive {
+            an_archived_month_is_a_file_first_and_then_gone,
+            what_was_archived_comes_back_to_its_place,
+        }
+        "events_rls" => events::search {
+            events_are_found_by_their_words,
+            searches_agree_with_the_model,
         }
         "events_rls" => events::import {
             an_import_keeps_its_times_and_makes_its_months,

@@ -7,6 +7,7 @@
 //! | [`Error::Conflict`] | reload, decide again, retry | yes |
 //! | [`Error::Fenced`] | stop: a newer holder exists | no |
 //! | [`Error::Held`] | wait until the time given | yes |
+//! | [`Error::Gone`] | go on from the cursor it carries, knowing what is missing | no |
 //! | [`Error::StepReused`] | use a new step id, or commit leniently | no |
 //! | [`Error::Invalid`] | correct the field named | no |
 //! | [`Error::ScopeRequired`] | say who is asking | no |
@@ -75,6 +76,14 @@ pub enum Error {
         key: String,
         /// When the lease ends if it is not renewed.
         until: DateTime<Utc>,
+    },
+    /// What is asked for was removed by retention: nothing of it is skipped in silence.
+    #[error("{what} is gone: retention removed it; what is kept begins later")]
+    Gone {
+        /// What is gone, with its bounds: `stream job-7 before version 500`.
+        what: String,
+        /// Reading from here answers what is kept.
+        next: crate::page::Cursor,
     },
     /// A strict step's id was used before with another payload; nothing was written.
     #[error("step {id} was committed before with another payload")]
@@ -187,6 +196,7 @@ impl Error {
             Self::Conflict { .. } => "conflict",
             Self::Fenced { .. } => "fenced",
             Self::Held { .. } => "held",
+            Self::Gone { .. } => "gone",
             Self::StepReused { .. } => "step_reused",
             Self::Invalid { .. } => "invalid",
             Self::ScopeRequired { .. } => "scope_required",

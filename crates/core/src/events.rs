@@ -4,8 +4,10 @@
 //! that no late commit can change behind a reader's back.
 
 mod append;
+mod archive;
 mod filter;
 mod position;
+mod search;
 mod stats;
 
 use std::time::Duration;
@@ -23,8 +25,12 @@ use crate::page::{Cursor, Page, Paged};
 use crate::scope::Scope;
 
 pub use append::{Append, Appended, Checked, Import, Imported, Known, NewEvent, Refused, place};
+pub use archive::{
+    ArchivePlace, Archived, Archives, Extent, Fit, Month, MonthOfLog, Retired, Standing, fit,
+};
 pub use filter::EventFilter;
-pub use position::{HINTS, Position, ahead, hint_of, part_of};
+pub use position::{HINTS, Position, Start, ahead, hint_of, part_of, version_gone};
+pub use search::{Sought, document};
 pub use stats::{Horizon, KindStats, StreamStats};
 
 /// The stream of a tenant on which Mnemon itself reports.
@@ -166,20 +172,22 @@ pub trait Events: Send + Sync {
         at_most_every: Duration,
     ) -> Result<Option<i64>>;
 
-    /// Reads a stream in order.
+    /// Reads a stream in order; without a cursor from the oldest event that is kept.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a foreign cursor.
+    /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a foreign cursor;
+    /// [`crate::Error::Gone`] for one behind which retention removed something.
     async fn read(&self, scope: &Scope, stream: &str, page: &Page) -> Result<Paged<Event>>;
 
     /// Reads the log of all streams after a cursor, in the order of positions; `limit` is 1 to
-    /// [`limits::READ_MAX`].
+    /// [`limits::READ_MAX`]. Without a cursor it begins with the oldest event that is kept.
     ///
     /// # Errors
     ///
     /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a cursor of another tenant,
-    /// garbage, or one that is ahead of the log.
+    /// garbage, or one that is ahead of the log; [`crate::Error::Gone`] for one behind which
+    /// retention removed something.
     async fn read_all(
         &self,
         scope: &Scope,
@@ -203,6 +211,20 @@ pub trait Events: Send + Sync {
     ///
     /// As [`Events::list`].
     async fn count(&self, scope: &Scope, filter: &EventFilter) -> Result<u64>;
+
+    /// Events that hold every word and phrase of a text and no excluded one, as far as upkeep has
+    /// indexed the log ([`crate::upkeep::Task::EventSearch`]); the last recorded first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Events::list`]; [`crate::Error::Invalid`] for a text without a word.
+    async fn search(
+        &self,
+        scope: &Scope,
+        text: &str,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<Paged<Event>>;
 
     /// A stream in figures.
     ///

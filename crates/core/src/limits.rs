@@ -139,6 +139,19 @@ pub const IMPORT_AGE: chrono::TimeDelta = chrono::TimeDelta::days(50 * 365);
 pub const EVENT_KINDS: usize = 64;
 /// Events one read of the log may ask for.
 pub const READ_MAX: u32 = 5_000;
+/// The text of one event that is searched, in bytes: its strings, from the first on.
+pub const EVENT_SEARCH_BYTES: usize = 64 * 1024;
+/// Candidates that one page of a search of events looks at; beyond them it ends early, with a
+/// cursor.
+pub const EVENT_SEARCH_SCANNED: u32 = 5_000;
+/// Events that are read, and removed, at once when a month leaves the log.
+pub const ARCHIVE_CHUNK: u32 = 5_000;
+/// How long a process may archive or remove a part of a month without a sign of life.
+pub const RETENTION_LEASE: Duration = Duration::from_mins(5);
+/// How long removing a month waits for those who use the log, before it tries again …
+pub const DETACH_WAIT: Duration = Duration::from_secs(2);
+/// … and how often it tries.
+pub const DETACH_ATTEMPTS: u32 = 5;
 /// An event horizon held back for longer is an alarm.
 pub const HORIZON_AGE: Duration = Duration::from_mins(1);
 /// How long a process gathers before it tells the others that something was appended.

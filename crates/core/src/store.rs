@@ -9,7 +9,7 @@ use crate::claims::Claims;
 use crate::consumers::Consumers;
 use crate::dead_letters::DeadLetters;
 use crate::error::Result;
-use crate::events::Events;
+use crate::events::{Archives, Events};
 use crate::locks::Locks;
 use crate::memories::Memories;
 use crate::steps::Steps;
@@ -46,6 +46,9 @@ pub trait Store: Send + Sync {
 
     /// The event log.
     fn events(&self) -> &dyn Events;
+
+    /// The months of the event log, for whoever runs the installation.
+    fn archives(&self) -> &dyn Archives;
 
     /// Groups of processes that share the event log.
     fn consumers(&self) -> &dyn Consumers;

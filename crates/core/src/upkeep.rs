@@ -21,6 +21,10 @@ pub enum Task {
     ExpiredMemories,
     /// Makes event partitions ahead of time.
     EventPartitions,
+    /// Archives and removes the months of the event log that are older than it is kept.
+    EventRetention,
+    /// Indexes the words of new events, where searching events is switched on.
+    EventSearch,
     /// Removes receipts of steps older than [`crate::limits::RECEIPTS_KEPT`], in batches.
     Receipts,
     /// Frees the space that taken and acknowledged dead letters leave behind.
@@ -39,10 +43,12 @@ pub enum Task {
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
+        Self::EventRetention,
+        Self::EventSearch,
         Self::Receipts,
         Self::DeadLetters,
         Self::ExpiredTurns,
@@ -58,6 +64,8 @@ impl Task {
             Self::TextCounts => "text-counts",
             Self::ExpiredMemories => "expired-memories",
             Self::EventPartitions => "event-partitions",
+            Self::EventRetention => "event-retention",
+            Self::EventSearch => "event-search",
             Self::Receipts => "receipts",
             Self::DeadLetters => "dead-letters",
             Self::ExpiredTurns => "expired-turns",
@@ -71,13 +79,17 @@ impl Task {
     /// How often it is due.
     pub const fn interval(self) -> Duration {
         match self {
-            Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
+            Self::TextCounts | Self::DeadLetters | Self::Summaries | Self::EventSearch => {
+                Duration::from_secs(5)
+            }
             Self::OracleQuestions => Duration::from_secs(2),
             Self::ExpiredMemories
             | Self::ExpiredTurns
             | Self::ExpiredThreads
             | Self::ExpiredAdjudications => Duration::from_mins(1),
-            Self::EventPartitions | Self::Receipts => Duration::from_hours(1),
+            Self::EventPartitions | Self::EventRetention | Self::Receipts => {
+                Duration::from_hours(1)
+            }
         }
     }
 
@@ -85,11 +97,12 @@ impl Task {
     pub const fn batch(self) -> u32 {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
+            Self::EventSearch => 1_000,
             Self::ExpiredMemories | Self::ExpiredTurns => 500,
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,
             Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,
-            Self::EventPartitions | Self::DeadLetters | Self::Summaries => 1,
+            Self::EventPartitions | Self::EventRetention | Self::DeadLetters | Self::Summaries => 1,
         }
     }
 
@@ -98,6 +111,8 @@ impl Task {
         match self {
             // One call of a summariser lies between two signs of life.
             Self::Summaries => crate::limits::SUMMARY_LEASE,
+            // A month is taken out between two signs of life.
+            Self::EventRetention => crate::limits::RETENTION_LEASE,
             _ => Duration::from_secs(30),
         }
     }

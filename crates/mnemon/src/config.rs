@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use mnemon_core::events::Month;
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::upkeep::Task;
 use mnemon_core::{Error, Result, limits};
@@ -24,6 +26,7 @@ pub use keys::{KEYS, Key, SECTIONS};
 pub use surroundings::Surroundings;
 pub use value::Kind;
 
+use crate::events::ArchiveOptions;
 use crate::location;
 
 /// Everything an installation can choose. [`Config::load`] reads it; code may change it after.
@@ -41,6 +44,8 @@ pub struct Config {
     pub checkpoints: CheckpointsConfig,
     /// How claims are decided.
     pub claims: ClaimsConfig,
+    /// The event log.
+    pub events: EventsConfig,
     /// Conversation memory.
     pub turns: TurnsConfig,
     /// Work that nobody waits for.
@@ -141,6 +146,31 @@ pub enum OracleChoice {
     None,
     /// People, by `mnemon claims pending` and `mnemon claims adjudicate`.
     Human,
+}
+
+/// `[events]`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EventsConfig {
+    /// Whole months that are kept beside the one that runs; absent: all.
+    pub keep_months: Option<u32>,
+    /// The folder that older months are archived to before they are removed, or
+    /// [`EventsConfig::NOWHERE`]; absent: nothing is removed.
+    pub archive_to: Option<String>,
+    /// Whether upkeep indexes events so that they can be searched.
+    pub search: bool,
+}
+
+impl EventsConfig {
+    /// Instead of a folder: older months are removed without an archive.
+    pub const NOWHERE: &str = "nowhere";
+
+    /// What leaves the log at a time, where retention is on.
+    pub(crate) fn retention(&self, now: DateTime<Utc>) -> Option<ArchiveOptions> {
+        let (months, to) = (self.keep_months?, self.archive_to.as_ref()?);
+        let before = Month::of(now).back(months).start();
+        let to = (to != Self::NOWHERE).then(|| PathBuf::from(to));
+        Some(ArchiveOptions { before, to, dry_run: false })
+    }
 }
 
 /// `[turns]`

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::builder::{Builder, Opened};
 use crate::checkpoints::Checkpoints;
 use crate::claims::Claims;
-use crate::config::Config;
+use crate::config::{Config, EventsConfig};
 use crate::dead_letters::DeadLetters;
 use crate::embed::Embedder;
 use crate::events::{Events, Gatherer, Tails};
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) gatherer: Arc<Gatherer>,
     /// Of states that are saved as one value.
     pub(crate) namespace: String,
+    /// How the event log is kept and searched.
+    pub(crate) log: EventsConfig,
     place: String,
     notices: Vec<String>,
     asker: Option<Arc<Asker>>,
@@ -137,8 +139,13 @@ impl Mnemon {
         let timeout = config.turns.summarizer_timeout;
         let summaries =
             summarizer.map(|summarizer| Summaries { summarizer, timeout, closing: closed });
-        let background =
-            Background::start(&opened.store, asker.clone(), &config.upkeep, summaries.as_ref());
+        let background = Background::start(
+            &opened.store,
+            asker.clone(),
+            &config.upkeep,
+            summaries.as_ref(),
+            &config.events,
+        );
         Self {
             inner: Arc::new(Inner {
                 tails: Tails::new(&opened.store),
@@ -149,6 +156,7 @@ impl Mnemon {
                 embedder,
                 rejections: Rejections::default(),
                 namespace: config.checkpoints.namespace.clone(),
+                log: config.events.clone(),
                 place,
                 notices,
                 asker,
@@ -301,7 +309,7 @@ impl Mnemon {
     pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
         self.inner.ready()?;
         let (asker, summaries) = (self.inner.asker.as_deref(), self.inner.summaries.as_ref());
-        upkeep::run(self.inner.store.as_ref(), asker, options, summaries).await
+        upkeep::run(&self.inner.store, asker, options, summaries, &self.inner.log).await
     }
 
     /// How every upkeep task stands.

@@ -1,6 +1,7 @@
 //! The event log of an open Mnemon.
 
 mod appender;
+pub(crate) mod archive;
 mod consumer;
 mod feed;
 mod subscribe;
@@ -13,6 +14,7 @@ use mnemon_core::{Cursor, Page, Paged, Result, Scope};
 use crate::engine::Inner;
 
 pub(crate) use appender::Gatherer;
+pub use archive::{ArchiveOptions, ArchiveReport, ArchivedMonth};
 pub use consumer::{Consumer, ConsumerOptions, Failed, Handed, Progress};
 pub use subscribe::{Subscription, Told};
 pub(crate) use tail::Tails;
@@ -74,7 +76,8 @@ impl Events<'_> {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a foreign cursor.
+    /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a foreign cursor;
+    /// [`crate::Error::Gone`] for one behind which retention removed something.
     pub async fn read(self, scope: &Scope, stream: &str, page: &Page) -> Result<Paged<Event>> {
         self.inner.ready()?;
         let outcome = self.inner.store.events().read(scope, stream, page).await;
@@ -86,7 +89,8 @@ impl Events<'_> {
     /// # Errors
     ///
     /// [`crate::Error::ScopeRequired`]; [`crate::Error::Invalid`] for a cursor of another tenant,
-    /// garbage, or one that is ahead of the log.
+    /// garbage, or one that is ahead of the log; [`crate::Error::Gone`] for one behind which
+    /// retention removed something.
     pub async fn read_all(
         &self,
         scope: &Scope,
@@ -124,6 +128,32 @@ impl Events<'_> {
     pub async fn count(&self, scope: &Scope, filter: &EventFilter) -> Result<u64> {
         self.inner.ready()?;
         let outcome = self.inner.store.events().count(scope, filter).await;
+        self.inner.watched(scope, outcome).await
+    }
+
+    /// Events that hold every word and phrase of a text and none that it excludes with `-`, the
+    /// last recorded first. Upkeep indexes events where `events.search` is on; what is newer than
+    /// its last run is not found yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Events::list`]; [`crate::Error::Invalid`] for a text without a word;
+    /// [`crate::Error::Setup`] where searching is off.
+    pub async fn search(
+        &self,
+        scope: &Scope,
+        text: &str,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<Paged<Event>> {
+        self.inner.ready()?;
+        if !self.inner.log.search {
+            return Err(mnemon_core::Error::setup(
+                "searching events is off",
+                "set events.search = true; upkeep then indexes the log",
+            ));
+        }
+        let outcome = self.inner.store.events().search(scope, text, filter, page).await;
         self.inner.watched(scope, outcome).await
     }
 

@@ -8,12 +8,17 @@
 mod background;
 mod report;
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use mnemon_core::upkeep::{Batch, Task, TaskLease};
 use mnemon_core::{Error, Result, Store, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::config::EventsConfig;
+use crate::events::archive;
 use crate::metrics;
 use crate::oracle::Asker;
 use crate::turns::summaries::Summaries;
@@ -98,14 +103,16 @@ struct Turn {
     batches: u64,
     stop: watch::Receiver<bool>,
     summaries: Option<Summaries>,
+    log: EventsConfig,
 }
 
 /// Runs tasks once, each to its end.
 pub(crate) async fn run(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     asker: Option<&Asker>,
     options: &UpkeepOptions,
     summaries: Option<&Summaries>,
+    log: &EventsConfig,
 ) -> Result<UpkeepReport> {
     let (_never, stop) = watch::channel(false);
     let turn = Turn {
@@ -114,6 +121,7 @@ pub(crate) async fn run(
         batches: u64::MAX,
         stop,
         summaries: summaries.cloned(),
+        log: log.clone(),
     };
     let mut report = UpkeepReport::default();
     for task in Task::ALL {
@@ -136,14 +144,21 @@ fn holder() -> String {
 ///
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
 async fn run_task(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     asker: Option<&Asker>,
     task: Task,
     turn: &Turn,
 ) -> Result<TaskReport> {
     let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
-    if task == Task::OracleQuestions && asker.is_none() {
+    let left = match task {
         // Left to a process that has an oracle.
+        Task::OracleQuestions => asker.is_none(),
+        // Left to those that are told to.
+        Task::EventRetention => turn.log.keep_months.is_none() || turn.log.archive_to.is_none(),
+        Task::EventSearch => !turn.log.search,
+        _ => false,
+    };
+    if left {
         return Ok(report);
     }
     let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
@@ -177,14 +192,17 @@ async fn run_task(
 }
 
 async fn work(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     asker: Option<&Asker>,
     lease: &TaskLease,
     turn: &Turn,
     report: &mut TaskReport,
 ) -> Result<Outcome> {
     if lease.task == Task::Summaries {
-        return summarize(store, lease, turn, report).await;
+        return summarize(store.as_ref(), lease, turn, report).await;
+    }
+    if lease.task == Task::EventRetention {
+        return retain(store, lease, turn, report).await;
     }
     while report.batches < turn.batches {
         if *turn.stop.borrow() {
@@ -202,6 +220,36 @@ async fn work(
         }
     }
     Ok(Outcome::Paused)
+}
+
+/// Archives and removes the months that are older than the log is kept, with a sign of life
+/// between two pieces of work. When the handle closes, the next run goes on.
+async fn retain(
+    store: &Arc<dyn Store>,
+    lease: &TaskLease,
+    turn: &Turn,
+    report: &mut TaskReport,
+) -> Result<Outcome> {
+    let now = store.health().await?.now;
+    let Some(options) = turn.log.retention(now) else { return Ok(Outcome::Done) };
+    let alive = || -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            if *turn.stop.borrow() {
+                return Err(Error::Closed);
+            }
+            store.upkeep().batch(lease).await.map(drop)
+        })
+    };
+    report.batches += 1;
+    match archive::archive(store, &options, &alive).await {
+        Ok(gone) => {
+            report.rows += gone.events();
+            metrics::upkeep_rows(lease.task, Batch { rows: gone.events(), more: false });
+            Ok(Outcome::Done)
+        }
+        Err(Error::Closed) if *turn.stop.borrow() => Ok(Outcome::Paused),
+        Err(error) => Err(error),
+    }
 }
 
 /// Has the due summaries written, one of each memory in turn, with a sign of life between two

@@ -2,7 +2,7 @@
 //! `mnemon`, the same for both databases.
 
 use mnemon_core::Result;
-use mnemon_core::events::Horizon;
+use mnemon_core::events::{Horizon, Month};
 use mnemon_core::limits;
 use mnemon_core::store::Finding;
 use sqlx::postgres::PgConnection;
@@ -11,7 +11,7 @@ use sqlx::query_as;
 use crate::error::Fault;
 use crate::events::stats;
 use crate::link::{Call, Link, Retry, work};
-use crate::{migrate, models, partitions, rls};
+use crate::{archives, migrate, models, partitions, rls};
 
 /// The majors that every release is tested on.
 const TESTED: [i32; 2] = [16, 18];
@@ -36,9 +36,10 @@ async fn look(conn: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
         None => Finding::ok("model", "none registered: recall is by words"),
     });
     let missing: Vec<String> =
-        partitions::missing(conn).await?.iter().map(ToString::to_string).collect();
+        partitions::missing(conn).await?.into_iter().map(partitions::table).collect();
     let current = partitions::has_current(conn).await?;
     findings.push(event_partitions(&missing, current));
+    findings.extend(left_behind(&archives::left_behind(conn).await?));
     findings.push(event_horizon(&stats::horizon(conn).await?));
     findings.push(row_level_security(&rls::standing(conn).await?));
     Ok(findings)
@@ -193,6 +194,15 @@ fn event_partitions(missing: &[String], current: bool) -> Finding {
             fix,
         ),
     }
+}
+
+/// Months that an interrupted archive took out of the log and did not remove.
+fn left_behind(months: &[Month]) -> Option<Finding> {
+    let (first, last) = (months.first()?, months.last()?);
+    let message =
+        format!("{} months were taken out and not removed: {first} to {last}", months.len());
+    let fix = format!("archive again: `mnemon events archive --before {} --to DIR`", last.next());
+    Some(Finding::warning("event archive", message, fix))
 }
 
 fn event_horizon(horizon: &Horizon) -> Finding {

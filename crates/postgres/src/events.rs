@@ -7,6 +7,7 @@ pub(crate) mod epoch;
 mod import;
 mod many;
 mod read;
+pub(crate) mod search;
 pub(crate) mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::events::{
-    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, Position,
-    SYSTEM_STREAM, Slice, StreamStats, check_limit,
+    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, SYSTEM_STREAM,
+    Slice, Sought, Start, StreamStats, check_limit,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
@@ -110,12 +111,21 @@ impl Events for PostgresStore {
         let scope = &scope.admit(Facet::Events)?;
         limits::name("stream", stream, limits::STREAM_BYTES)?;
         page.check()?;
-        let after = page.cursor.as_ref().map_or(Ok(0), read::version)?;
+        let after = page.cursor.as_ref().map(read::version).transpose()?;
         let limit = page.limit;
         let events = self
             .link
             .run(calling("reading events", scope), |conn| {
-                work(async move { read::stream(conn, scope, stream, after, limit).await })
+                work(async move {
+                    let from = after.unwrap_or(0);
+                    let events = read::stream(conn, scope, stream, from, limit).await?;
+                    // The next version says that nothing is missing before it.
+                    let follows = events.first().is_some_and(|event| event.version == from + 1);
+                    if after.is_some() && !follows {
+                        read::check_kept(conn, scope, stream, from).await?;
+                    }
+                    Ok(events)
+                })
             })
             .await?;
         Ok(read::page(events, limit))
@@ -131,10 +141,10 @@ impl Events for PostgresStore {
         let scope = &scope.admit(Facet::Events)?;
         filter.check()?;
         check_limit(limit)?;
-        let after = &Position::after(scope.tenant, after)?;
+        let start = &Start::of(scope.tenant, after)?;
         self.link
             .run(calling("reading the event log", scope), |conn| {
-                work(async move { read::log(conn, scope, filter, after, limit).await })
+                work(async move { read::log(conn, scope, filter, start, limit).await })
             })
             .await
     }
@@ -158,6 +168,28 @@ impl Events for PostgresStore {
         self.link
             .run(calling("counting events", scope), |conn| {
                 work(async move { read::count(conn, scope, filter).await })
+            })
+            .await
+    }
+
+    async fn search(
+        &self,
+        scope: &Scope,
+        text: &str,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<Paged<Event>> {
+        let scope = &scope.admit(Facet::Events)?;
+        let sought = &Sought::parse(text)?;
+        filter.check()?;
+        page.check()?;
+        let after = &read::place(page.cursor.as_ref())?;
+        let limit = page.limit;
+        self.link
+            .run(calling("searching events", scope), |conn| {
+                work(async move {
+                    search::search(conn, scope, sought, filter, after.as_ref(), limit).await
+                })
             })
             .await
     }

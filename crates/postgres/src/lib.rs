@@ -6,6 +6,7 @@
 pub mod options;
 
 mod announce;
+mod archives;
 mod breaker;
 mod checkpoints;
 mod claims;

@@ -10,7 +10,7 @@ mod recall;
 mod rows;
 mod scheduling;
 mod stats;
-mod terms;
+pub(crate) mod terms;
 mod update;
 mod ways;
 pub(crate) mod write;

@@ -1,11 +1,11 @@
 //! Partitions of the event log: one a month (UTC), made ahead of time, each created apart and
 //! then attached, so that writers are not held up.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use mnemon_core::events::Import;
+use mnemon_core::events::{Import, Month};
 use mnemon_core::{Error, Result, limits};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, query, query_scalar};
@@ -17,47 +17,23 @@ use crate::store::PostgresStore;
 /// The advisory lock under which partitions are made.
 const LOCK: &str = "mnemon.partitions";
 
-/// A month of the event log.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Month {
-    year: i32,
-    month: u32,
-}
-
-impl Month {
-    fn of(time: DateTime<Utc>) -> Self {
-        Self { year: time.year(), month: time.month() }
-    }
-
-    fn next(self) -> Self {
-        match self.month {
-            12 => Self { year: self.year + 1, month: 1 },
-            month => Self { month: month + 1, ..self },
-        }
-    }
-
-    /// Its first moment, as a literal.
-    fn start(self) -> String {
-        format!("{:04}-{:02}-01 00:00:00+00", self.year, self.month)
-    }
-
-    /// The statements that make its partition: numbers stand in them, nothing else.
-    pub(crate) fn ddl(self) -> String {
-        let (from, to) = (self.start(), self.next().start());
-        format!(
-            "create table mnemon.{self} (like mnemon.events including all excluding indexes);\n\
-             comment on table mnemon.{self} is 'Events recorded from {from} to {to}.';\n\
-             alter table mnemon.events attach partition mnemon.{self} for values from ('{from}') to ('{to}');\n\
-             select mnemon.guard('mnemon.{self}');"
-        )
-    }
-}
-
 /// The partition's name.
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "events_y{:04}m{:02}", self.year, self.month)
-    }
+pub(crate) fn table(month: Month) -> String {
+    let (year, number) = month.parts();
+    format!("events_y{year:04}m{number:02}")
+}
+
+/// The statements that make a month's partition: numbers stand in them, nothing else.
+pub(crate) fn ddl(month: Month) -> String {
+    let table = table(month);
+    let first = |month: Month| format!("{} 00:00:00+00", month.start().format("%Y-%m-%d"));
+    let (from, to) = (first(month), first(month.next()));
+    format!(
+        "create table mnemon.{table} (like mnemon.events including all excluding indexes);\n\
+         comment on table mnemon.{table} is 'Events recorded from {from} to {to}.';\n\
+         alter table mnemon.events attach partition mnemon.{table} for values from ('{from}') to ('{to}');\n\
+         select mnemon.guard('mnemon.{table}');"
+    )
 }
 
 /// The months whose partitions must be there: this one and those ahead.
@@ -87,14 +63,14 @@ async fn lacking(conn: &mut PgConnection, mut months: Vec<Month>) -> Result<Vec<
     )
     .fetch_all(&mut *conn)
     .await?;
-    months.retain(|month| !names.contains(&month.to_string()));
+    months.retain(|month| !names.contains(&table(*month)));
     Ok(months)
 }
 
 /// Whether this month's partition is there: without it no event can be written.
 pub(crate) async fn has_current(conn: &mut PgConnection) -> Result<bool, Fault> {
     let month = Month::of(now(conn).await?);
-    let name = format!("mnemon.{month}");
+    let name = format!("mnemon.{}", table(month));
     let there = query_scalar!(r#"select to_regclass($1) is not null as "there!""#, name)
         .fetch_one(conn)
         .await?;
@@ -118,11 +94,8 @@ impl PostgresStore {
 
     /// Makes the partitions of past months that an import needs.
     pub(crate) async fn months_for(&self, import: &Import) -> Result<()> {
-        let times = import.events.iter().map(|imported| imported.recorded_at);
-        let mut months: Vec<Month> = times.map(Month::of).collect();
-        months.sort_unstable();
-        months.dedup();
-        let months = &months;
+        let times = || import.events.iter().map(|imported| imported.recorded_at);
+        let months: &BTreeSet<Month> = &times().map(Month::of).collect();
         let call = Call {
             doing: "making partitions of the event log",
             tenant: None,
@@ -134,14 +107,23 @@ impl PostgresStore {
                 work(async move {
                     // Before anything is made for it.
                     import.check_times(None, now(conn).await?)?;
-                    lacking(conn, months.clone()).await
+                    lacking(conn, months.iter().copied().collect()).await
                 })
             })
             .await?;
+        self.make_months(&missing).await
+    }
+
+    /// Makes the partitions of these months where there are none.
+    pub(crate) async fn make_months(&self, missing: &[Month]) -> Result<()> {
         if missing.is_empty() {
             return Ok(());
         }
-        let missing = &missing;
+        let call = Call {
+            doing: "making partitions of the event log",
+            tenant: None,
+            retry: Retry::Idempotent,
+        };
         self.link
             .maintenance()
             .run(call, |conn| {
@@ -227,7 +209,15 @@ async fn make(conn: &mut PgConnection, month: Month) -> Result<bool, Fault> {
     if lacking(conn, vec![month]).await?.is_empty() {
         return Ok(false);
     }
-    conn.execute(AssertSqlSafe(month.ddl())).await?;
+    let name = format!("mnemon.{}", table(month));
+    let leaving = query_scalar!(r#"select to_regclass($1) is not null as "there!""#, name)
+        .fetch_one(&mut *conn)
+        .await?;
+    if leaving {
+        let what = format!("the month {month} of the event log is being archived");
+        return Err(Error::Unavailable { what, retry_after: None }.into());
+    }
+    conn.execute(AssertSqlSafe(ddl(month))).await?;
     Ok(true)
 }
 
@@ -239,7 +229,7 @@ mod tests {
     fn a_year_ends_in_january() {
         let december = DateTime::from_timestamp(1_798_700_000, 0).unwrap();
 
-        let names: Vec<String> = wanted(december).iter().map(ToString::to_string).collect();
+        let names: Vec<String> = wanted(december).into_iter().map(table).collect();
 
         assert_eq!(names[..2], ["events_y2026m12", "events_y2027m01"]);
         assert_eq!(names.len(), 1 + limits::PARTITIONS_AHEAD as usize);

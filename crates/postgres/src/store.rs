@@ -8,7 +8,7 @@ use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
-use mnemon_core::events::Events;
+use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
 use mnemon_core::memories::Memories;
 use mnemon_core::migrations::Migrations as _;
@@ -33,6 +33,8 @@ use crate::target::Target;
 pub struct PostgresStore {
     pub(crate) link: Link,
     pub(crate) moves: Arc<Moves>,
+    /// Where statements go that run in no transaction: past any pooler, as the owner.
+    pub(crate) ddl: Target,
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
@@ -54,7 +56,12 @@ impl PostgresStore {
             None if link.is_pooled() => None,
             None => Some(Target::parse("url", &options.url)?),
         };
-        Self::over(link, target).await
+        let ddl = match (&options.maintenance_url, &options.direct_url) {
+            (Some(url), _) => Target::parse("maintenance_url", url)?,
+            (None, Some(url)) => Target::parse("direct_url", url)?,
+            (None, None) => Target::parse("url", &options.url)?,
+        };
+        Self::over(link, target, ddl).await
     }
 
     /// Takes a pool of the caller's. Its schema is verified, not changed: the pool says nothing
@@ -67,8 +74,9 @@ impl PostgresStore {
         PostgresMigrator::of_pool(&pool).verify().await?;
         let target = Target::of_pool(&pool);
         let link = Link::over(pool, PoolOptions::default()).await?;
+        let ddl = target.clone();
         let target = (!link.is_pooled()).then_some(target);
-        Self::over(link, target).await
+        Self::over(link, target, ddl).await
     }
 
     /// The same store with other defaults for turns.
@@ -78,7 +86,7 @@ impl PostgresStore {
         self
     }
 
-    async fn over(link: Link, listen: Option<Target>) -> Result<Self> {
+    async fn over(link: Link, listen: Option<Target>, ddl: Target) -> Result<Self> {
         let call = Call { doing: "opening the store", tenant: None, retry: Retry::Idempotent };
         let rls = link
             .run(call, |conn| {
@@ -91,7 +99,7 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let store = Self { link, moves, turns, rules: RwLock::new(Rules::default()) };
+        let store = Self { link, moves, ddl, turns, rules: RwLock::new(Rules::default()) };
         store.make_partitions().await?;
         Ok(store)
     }
@@ -133,6 +141,10 @@ impl Store for PostgresStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn archives(&self) -> &dyn Archives {
         self
     }
 

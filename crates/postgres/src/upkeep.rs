@@ -9,7 +9,7 @@ use sqlx::{query, query_as};
 
 use crate::claims::questions;
 use crate::error::Fault;
-use crate::events::epoch;
+use crate::events::{epoch, search};
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
 use crate::{checkpoints, dead_letters, partitions, rls, steps, turns};
@@ -114,7 +114,10 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::Receipts => steps::sweep(conn, size).await,
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
         // Their work is done outside this transaction: this is a sign of life.
-        Task::DeadLetters | Task::Summaries | Task::OracleQuestions => Ok(Batch::default()),
+        Task::DeadLetters | Task::Summaries | Task::OracleQuestions | Task::EventRetention => {
+            Ok(Batch::default())
+        }
+        Task::EventSearch => search::fill(conn, size).await,
         Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
         Task::ExpiredAdjudications => questions::sweep_all(conn, size).await,
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),

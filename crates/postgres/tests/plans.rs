@@ -181,6 +181,10 @@ async fn a_stream_is_read_through_its_key() {
             "insert into mnemon.event_streams (tenant, stream, version, recorded_at, tx, epoch)
              select 't' || n % 20, 's' || n, n, mnemon.now(), pg_current_xact_id(), 1
              from generate_series(1, 5000) as n",
+            "insert into mnemon.event_words (tenant, stream, version, recorded_at, terms)
+             select e.tenant, e.stream, e.version, e.recorded_at,
+                    format('''@%s'' ''w%s'' ''common''', e.tenant, e.version % 500)::tsvector
+             from mnemon.events e",
             "vacuum analyze",
         ] {
             conn.execute(rows).await.unwrap();
@@ -205,6 +209,19 @@ async fn a_stream_is_read_through_its_key() {
         assert!(read.indexes.contains_key(&format!("{month}_pkey")), "{read:?}");
         assert!(!read.tables.contains_key(month), "{read:?}");
         assert!(!read.tables.contains_key("event_streams"), "{read:?}");
+
+        // Words that are rare, and one that every event holds.
+        for text in ["w7", "common", "w7 common"] {
+            let read = scans(&db, async |s| {
+                let all = &EventFilter::default();
+                assert!(!s.search(t, text, all, &Page::first(5)).await.unwrap().items.is_empty());
+                s
+            })
+            .await;
+            for table in [month, "event_words"] {
+                assert!(!read.tables.contains_key(table), "{text}: {read:?}");
+            }
+        }
 
         // The log and its lists: by their own indexes, however often they are asked.
         let rare = &EventFilter::default().kind("scope.rejected");

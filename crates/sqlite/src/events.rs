@@ -3,14 +3,15 @@
 pub(crate) mod append;
 mod import;
 pub(crate) mod read;
+pub(crate) mod search;
 pub(crate) mod stats;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::events::{
-    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, Position,
-    SYSTEM_STREAM, Slice, StreamStats, check_limit,
+    Append, Appended, Checked, Event, EventFilter, Events, Horizon, Import, Mark, SYSTEM_STREAM,
+    Slice, Sought, Start, StreamStats, check_limit,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::Admitted;
@@ -116,7 +117,7 @@ impl Events for SqliteStore {
         scope.admit(Facet::Events)?;
         limits::name("stream", stream, limits::STREAM_BYTES)?;
         page.check()?;
-        let after = page.cursor.as_ref().map_or(Ok(0), read::version)?;
+        let after = page.cursor.as_ref().map(read::version).transpose()?;
         let (scope, stream, limit) = (scope.clone(), stream.to_owned(), page.limit);
         SqliteStore::read(self, "reading events", move |conn| {
             read::stream(conn, &scope.admit(Facet::Events)?, &stream, after, limit)
@@ -132,12 +133,12 @@ impl Events for SqliteStore {
         limit: u32,
     ) -> Result<Slice> {
         self.alive()?;
-        let after = Position::after(scope.admit(Facet::Events)?.tenant, after)?;
+        let start = Start::of(scope.admit(Facet::Events)?.tenant, after)?;
         filter.check()?;
         check_limit(limit)?;
         let (scope, filter) = (scope.clone(), filter.clone());
         SqliteStore::read(self, "reading the event log", move |conn| {
-            read::log(conn, &scope.admit(Facet::Events)?, &filter, &after, limit)
+            read::log(conn, &scope.admit(Facet::Events)?, &filter, &start, limit)
         })
         .await
     }
@@ -162,6 +163,27 @@ impl Events for SqliteStore {
         let (scope, filter) = (scope.clone(), filter.clone());
         SqliteStore::read(self, "counting events", move |conn| {
             read::count(conn, &scope.admit(Facet::Events)?, &filter)
+        })
+        .await
+    }
+
+    async fn search(
+        &self,
+        scope: &Scope,
+        text: &str,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<Paged<Event>> {
+        self.alive()?;
+        scope.admit(Facet::Events)?;
+        let sought = Sought::parse(text)?;
+        filter.check()?;
+        page.check()?;
+        let (scope, filter, limit) = (scope.clone(), filter.clone(), page.limit);
+        let cursor = page.cursor.clone();
+        SqliteStore::read(self, "searching events", move |conn| {
+            let after = read::place(cursor.as_ref())?;
+            search::search(conn, &scope.admit(Facet::Events)?, &sought, &filter, after, limit)
         })
         .await
     }

@@ -5,6 +5,7 @@
 //! that owns one. [`SqliteStore`] implements `mnemon_core::Store`, [`SqliteMigrator`] its
 //! migrations.
 
+mod archives;
 mod checkpoints;
 mod claims;
 mod consumers;

@@ -14,6 +14,8 @@ pub(crate) use statements;
 /// Every statement of the crate. `{set}` in one stands for the number of an embedding set.
 #[cfg(test)]
 pub(crate) const ALL: &[&[&str]] = &[
+    crate::archives::back::sql::ALL,
+    crate::archives::sql::ALL,
     crate::checkpoints::copy::sql::ALL,
     crate::checkpoints::put::sql::ALL,
     crate::checkpoints::read::sql::ALL,
@@ -35,6 +37,7 @@ pub(crate) const ALL: &[&[&str]] = &[
     crate::doctor::sql::ALL,
     crate::events::append::sql::ALL,
     crate::events::read::sql::ALL,
+    crate::events::search::sql::ALL,
     crate::events::sql::ALL,
     crate::events::stats::sql::ALL,
     crate::locks::sql::ALL,

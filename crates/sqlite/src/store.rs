@@ -11,7 +11,7 @@ use mnemon_core::checkpoints::Checkpoints;
 use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
-use mnemon_core::events::Events;
+use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
 use mnemon_core::memories::Memories;
 use mnemon_core::migrations::MigrateMode;
@@ -200,6 +200,10 @@ impl Store for SqliteStore {
     }
 
     fn events(&self) -> &dyn Events {
+        self
+    }
+
+    fn archives(&self) -> &dyn Archives {
         self
     }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::checkpoints::remove;
 use crate::claims::questions;
 use crate::error::Done;
+use crate::events::search;
 use crate::memories::{rows, write};
 use crate::open::now;
 use crate::store::SqliteStore;
@@ -114,6 +115,7 @@ fn batch(conn: &Connection, lease: &TaskLease) -> Done<Batch> {
             let gone = turns::remove::expire(conn, most, now)?;
             Ok(Batch { rows: gone as u64, more: gone == most as usize })
         }
+        Task::EventSearch => search::fill(conn, lease.task.batch()),
         Task::ExpiredThreads => remove::sweep(conn, lease.task.batch(), now),
         Task::ExpiredAdjudications => {
             let most = lease.task.batch();
@@ -156,6 +158,7 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
         Task::Receipts => steps::old(conn, now)?,
         Task::ExpiredTurns => turns::remove::expired(conn, now)?,
         Task::Summaries => turns::summarize::waiting(conn, now)?,
+        Task::EventSearch => search::waiting(conn)?,
         Task::ExpiredThreads => remove::expired(conn, now)?,
         Task::ExpiredAdjudications => questions::expired(conn, now)?,
         Task::OracleQuestions => questions::undelivered(conn, now)?,

@@ -203,6 +203,7 @@ async fn health_tells_the_clock_and_the_threads() {
 
     let health = store.health().await.unwrap();
 
-    assert_eq!((health.connections, health.schema_version), (3, 2));
+    assert_eq!(health.connections, 3);
+    assert!(health.schema_version >= 2);
     assert!(health.now > Utc::now() + TimeDelta::minutes(59));
 }

@@ -1,10 +1,15 @@
-//! `mnemon events`: what happened, in order; what comes, as it comes; streams in figures.
+//! `mnemon events`: what happened, in order; what comes, as it comes; streams in figures; what
+//! leaves the log, and comes back.
 
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use mnemon::events::{Event, EventFilter, StreamStats, Told};
-use mnemon::{Cursor, Mnemon, Scope};
+use mnemon::events::{ArchiveOptions, ArchiveReport, Event, EventFilter, Month, StreamStats, Told};
+use mnemon::{Cursor, Error, Mnemon, Scope};
 use serde_json::json;
 
+use super::confirm::confirm;
 use super::page::{self, PageArgs};
 use super::{Done, show};
 use crate::context::Context;
@@ -18,6 +23,12 @@ pub(crate) enum Events {
     Tail(Tail),
     /// A stream in figures, or how the log stands
     Stats(Stats),
+    /// Find events by their words (where events.search is on)
+    Search(Search),
+    /// Write whole months of the log to files, and remove them
+    Archive(Archive),
+    /// Put the events of archives back, the newest month first
+    PutBack(PutBack),
 }
 
 #[derive(Args)]
@@ -67,6 +78,9 @@ impl Events {
             Self::Read(read) => read.run(&db, &scope, context.output).await,
             Self::Tail(tail) => tail.run(&db, &scope, context.output).await,
             Self::Stats(stats) => stats.run(&db, &scope, context.output).await,
+            Self::Search(search) => search.run(&db, &scope, context.output).await,
+            Self::Archive(archive) => archive.run(&db, context.output).await,
+            Self::PutBack(put_back) => put_back.run(&db, context.output).await,
         };
         db.close().await;
         done
@@ -104,8 +118,16 @@ impl Tail {
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 {
             let told = tokio::select! {
-                told = events.next() => told?,
+                told = events.next() => told,
                 _ = tokio::signal::ctrl_c() => break,
+            };
+            let told = match told {
+                Err(Error::Gone { what, next }) => {
+                    output.notice(&format!("{what} is gone; what is kept follows"));
+                    events = db.events().subscribe(scope, self.filter(), Some(&next))?;
+                    continue;
+                }
+                told => told?,
             };
             match told {
                 Told::Event(event) => {
@@ -155,6 +177,110 @@ impl Stats {
         let text =
             || format!("{events} events\nepoch {}\nhorizon {age:.1} s behind", horizon.epoch);
         Ok(output.result(&value, text)?)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Search {
+    /// Words that must all be there; "a phrase"; -excluded
+    text: String,
+    /// Of this stream only
+    #[arg(long)]
+    stream: Option<String>,
+    /// Of this kind only; may be given several times
+    #[arg(long)]
+    kind: Vec<String>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+impl Search {
+    async fn run(&self, db: &Mnemon, scope: &Scope, output: &Output) -> Done {
+        let filter = EventFilter {
+            stream: self.stream.clone(),
+            kinds: self.kind.clone(),
+            ..EventFilter::default()
+        };
+        let found = db.events().search(scope, &self.text, &filter, &self.page.page()).await?;
+        Ok(page::print(output, &found, &["version", "event"], |event| {
+            [format!("{}@{}", event.stream, event.version), cell(event)]
+        })?)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Archive {
+    /// Months that ended by then go: 2026-01, 2026-01-01 or a time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    before: DateTime<Utc>,
+    /// The folder for the files, events-YYYY-MM.jsonl.zst
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A time, a day, or a month by its first moment.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(month) = text.parse::<Month>() {
+        return Ok(month.start());
+    }
+    let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    whole.parse().map_err(|_| "is none of 2026-01, 2026-01-01, 2026-01-01T00:00:00Z".to_owned())
+}
+
+impl Archive {
+    async fn run(&self, db: &Mnemon, output: &Output) -> Done {
+        let options =
+            |dry_run| ArchiveOptions { before: self.before, to: Some(self.to.clone()), dry_run };
+        let goes = db.events().archive(&options(true)).await?;
+        if self.dry_run || goes.months.is_empty() {
+            return Ok(output.result(&goes, || gone(&goes, "would go"))?);
+        }
+        let (events, months) = (goes.events(), goes.months.len());
+        let folder = self.to.display();
+        confirm(
+            self.yes,
+            &format!("{events} events of {months} months leave the log for {folder}"),
+        )?;
+        let report = db.events().archive(&options(false)).await?;
+        Ok(output.result(&report, || gone(&report, "archived and removed"))?)
+    }
+}
+
+fn gone(report: &ArchiveReport, done: &str) -> String {
+    if report.months.is_empty() {
+        return "no month ended by then".to_owned();
+    }
+    let line = |month: &mnemon::events::ArchivedMonth| {
+        let file = month.file.as_ref().map(|file| format!(", {}", file.display()));
+        format!("{}: {} events {done}{}", month.month, month.events, file.unwrap_or_default())
+    };
+    report.months.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[derive(Args)]
+pub(crate) struct PutBack {
+    /// The files, as archive wrote them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl PutBack {
+    async fn run(&self, db: &Mnemon, output: &Output) -> Done {
+        let (mut files, mut total) = (self.files.clone(), 0);
+        // Named by their months: the newest that is gone comes first.
+        files.sort_by_key(|file| std::cmp::Reverse(file.file_name().map(ToOwned::to_owned)));
+        for file in &files {
+            let events = db.events().put_back(file).await?;
+            output.notice(&format!("{}: {events} events", file.display()));
+            total += events;
+        }
+        Ok(output.result(&json!({ "events": total }), || format!("{total} events put back"))?)
     }
 }
 

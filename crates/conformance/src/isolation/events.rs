@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::events::{Append, Event, EventFilter, Import, Imported, NewEvent, SYSTEM_STREAM};
+use mnemon_core::upkeep::Task;
 use mnemon_core::{Facet, Page, Result, Scope, Store};
 use serde_json::json;
 
@@ -31,7 +32,7 @@ impl Probe for EventsProbe {
     }
 
     fn reads(&self) -> &'static [&'static str] {
-        &["read", "read_all", "list", "count", "aggregate"]
+        &["read", "read_all", "list", "search", "count", "aggregate"]
     }
 
     /// Events are never changed.
@@ -88,6 +89,21 @@ impl Probe for EventsProbe {
                     if slice.caught_up && !slice.pending {
                         break;
                     }
+                }
+            }
+            "search" => {
+                // Every kind of theirs is this word.
+                let lease = store.upkeep().claim(Task::EventSearch, "probe", true).await?;
+                if let Some(lease) = lease {
+                    while store.upkeep().batch(&lease).await?.more {}
+                    store.upkeep().finish(&lease, None).await?;
+                }
+                let mut page = Page::first(7);
+                loop {
+                    let piece = events.search(reader, "probe", &all, &page).await?;
+                    labels.extend(piece.items.iter().filter_map(label));
+                    let Some(cursor) = piece.next else { break };
+                    page.cursor = Some(cursor);
                 }
             }
             "list" => {

@@ -14,6 +14,8 @@ use crate::page::Cursor;
 
 /// The list that positions belong to.
 const LIST: &str = "log";
+/// The same, for a reader who knows that something behind the place is gone.
+const KEPT: &str = "kept";
 
 /// A place in the log of one tenant. As text it is a [`Cursor`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -70,6 +72,14 @@ impl Position {
         )
     }
 
+    /// The place for a reader who knows that something behind it is gone: what is kept is read
+    /// from here.
+    pub fn kept_cursor(&self) -> Cursor {
+        let text = self.cursor().to_string();
+        let parts = text.strip_prefix(LIST).and_then(|rest| rest.strip_prefix(':'));
+        Cursor::of(KEPT, &[parts.unwrap_or_default()])
+    }
+
     /// Whether it lies behind what the store has handed out: the store was put back to an earlier
     /// state after the cursor was made.
     pub fn is_ahead(&self, epoch: i64, next_tx: i64) -> bool {
@@ -78,7 +88,8 @@ impl Position {
 
     fn parse(cursor: &Cursor) -> Result<Self> {
         let garbage = || Error::invalid("cursor", "is not a place in the event log");
-        let [mark, epoch, tx, version, stream] = cursor.parts::<5>(LIST).map_err(|_| garbage())?;
+        let [mark, epoch, tx, version, stream] =
+            cursor.parts::<5>(LIST).or_else(|_| cursor.parts::<5>(KEPT)).map_err(|_| garbage())?;
         let number = |text: &str| text.parse::<i64>().ok().filter(|n| *n >= 0);
         let whole = || {
             Some(Self {
@@ -91,6 +102,59 @@ impl Position {
         };
         whole().filter(|position| !position.stream.contains('\0')).ok_or_else(garbage)
     }
+}
+
+/// From where the log is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Behind this place.
+    pub after: Position,
+    /// What is kept is meant: without a cursor, or with the one of an [`Error::Gone`].
+    pub kept: bool,
+}
+
+impl Start {
+    /// Reads a caller's cursor; without one it is the oldest event that is kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Position::after`].
+    pub fn of(tenant: &str, cursor: Option<&Cursor>) -> Result<Self> {
+        let kept = cursor.is_none_or(|cursor| cursor.parts::<5>(KEPT).is_ok());
+        Ok(Self { after: Position::after(tenant, cursor)?, kept })
+    }
+
+    /// The cursor that says the same.
+    pub fn cursor(&self) -> Cursor {
+        if self.kept { self.after.kept_cursor() } else { self.after.cursor() }
+    }
+
+    /// Checks it against the greatest place of anything that was removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] when it lies before that and what is kept is not all that is meant.
+    pub fn check(&self, gone: Option<&Position>) -> Result<()> {
+        match gone {
+            Some(gone) if !self.kept && self.after < *gone => Err(Error::Gone {
+                what: format!("something of the event log behind {}", self.after),
+                next: self.after.kept_cursor(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where reading goes on behind `next`: a reader who knows that something is gone goes on
+    /// knowing it until all of that lies behind.
+    pub fn then(&self, next: Position, gone: Option<&Position>) -> Cursor {
+        let kept = self.kept && gone.is_some_and(|gone| next < *gone);
+        Self { after: next, kept }.cursor()
+    }
+}
+
+/// The error for a version of a stream that was removed.
+pub fn version_gone(stream: &str, first_kept: i64, next: Cursor) -> Error {
+    Error::Gone { what: format!("stream {stream} before version {first_kept}"), next }
 }
 
 /// The error for a cursor that is ahead of the log.
@@ -155,6 +219,21 @@ impl From<Position> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_before_what_is_gone_is_refused_unless_its_reader_knows() {
+        let place = |tx| Position::of("acme", 1, tx, "s", 1);
+        let strict = Start::of("acme", Some(&place(3).cursor())).unwrap();
+
+        let Err(Error::Gone { next, .. }) = strict.check(Some(&place(5))) else { panic!() };
+        let knowing = Start::of("acme", Some(&next)).unwrap();
+        assert_eq!((&knowing.after, knowing.kept), (&place(3), true));
+        assert!(knowing.check(Some(&place(5))).is_ok());
+        assert_eq!(knowing.then(place(4), Some(&place(5))), place(4).kept_cursor());
+        assert_eq!(knowing.then(place(5), Some(&place(5))), place(5).cursor());
+        assert!(Start::of("globex", Some(&next)).is_err());
+        assert!(Start::of("acme", None).unwrap().kept);
+    }
 
     #[test]
     fn a_place_survives_being_written_down() {

@@ -17,6 +17,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("migrate", "What opening does about a schema older than the binary."),
     ("embedder", "What turns text into vectors."),
     ("claims", "How conflicts between claims are decided."),
+    ("events", "The event log: how long it is kept, and whether it is searched."),
     ("retention", "How long things are kept. No keys yet."),
     ("checkpoints", "Versioned thread state."),
     ("turns", "Conversation memory: what a session's memory begins with, and who summarises."),
@@ -166,6 +167,25 @@ pub const KEYS: &[Key] = &[
         "as long as it likes"
     ),
     key!(
+        events.keep_months,
+        Kind::Count(1),
+        "Whole months of the event log that are kept beside the one that runs; upkeep archives and \
+         removes older ones.",
+        "all"
+    ),
+    key!(
+        events.archive_to,
+        Kind::Text,
+        "The folder that months of the event log are archived to before they are removed; \
+         `nowhere` removes them without an archive.",
+        "none; nothing is removed"
+    ),
+    key!(
+        events.search,
+        Kind::Switch,
+        "Whether upkeep indexes the words of events, so that they can be searched."
+    ),
+    key!(
         turns.strategy,
         Kind::Choice(&Strategy::NAMES),
         "Which part of the turns a context holds, of a memory that is not configured itself."
@@ -273,6 +293,16 @@ impl Setting for Option<std::time::Duration> {
     }
 }
 
+impl Setting for Option<String> {
+    fn of(value: Value) -> Self {
+        Some(String::of(value))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.clone()
+    }
+}
+
 impl Setting for Option<u32> {
     fn of(value: Value) -> Self {
         Some(u32::of(value))
@@ -359,6 +389,7 @@ mod tests {
                 Kind::Secret => "hidden",
                 Kind::Duration => "7s",
                 Kind::Count(_) => "77",
+                Kind::Switch if key.default().as_deref() == Some("false") => "true",
                 Kind::Switch => "false",
                 Kind::Choice(words) | Kind::Words(words) => words[words.len() - 1],
             };

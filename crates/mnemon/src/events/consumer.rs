@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use mnemon_core::consumers::{Failed, Progress};
 use mnemon_core::consumers::{Failure, assigned, check_group, part_key};
-use mnemon_core::events::{Event, EventFilter, Mark, Position, part_of};
+use mnemon_core::events::{Event, EventFilter, Mark, Position, Start, part_of};
 use mnemon_core::locks::Guard;
 use mnemon_core::{Error, Facet, Result, Scope, limits};
 use tokio::time::Instant;
@@ -73,6 +73,8 @@ struct Held {
     place: Position,
     /// Behind what was read.
     read_to: Position,
+    /// What is kept is meant: something behind `read_to` may be gone.
+    kept: bool,
     line: VecDeque<Event>,
     /// Not served before: an event failed.
     pause: Option<Instant>,
@@ -156,7 +158,9 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] while the database does not answer: call again; [`Error::Closed`].
+    /// [`Error::Unavailable`] while the database does not answer: call again; [`Error::Closed`];
+    /// [`Error::Gone`] when retention removed events that the group had not handled
+    /// ([`Consumer::skip_gone`] goes on without them).
     pub async fn next(&mut self) -> Result<Handed> {
         loop {
             if Instant::now() >= self.due {
@@ -213,6 +217,14 @@ impl Consumer {
             held.pause = Some(Instant::now() + self.options.retry * doubled);
         }
         Ok(failed)
+    }
+
+    /// Goes on with what is kept, after an [`Error::Gone`]: what is gone before it is given up by
+    /// the group, in the partitions that this member holds.
+    pub fn skip_gone(&mut self) {
+        for held in self.held.values_mut() {
+            held.kept = true;
+        }
     }
 
     /// The partitions that this member holds.
@@ -297,9 +309,10 @@ impl Consumer {
         let tenant = self.scope.admit(Facet::Events)?.tenant;
         for (part, guard) in fresh {
             let stands = progress.iter().find(|progress| progress.part == part);
-            let place = Position::after(tenant, stands.and_then(|stands| stands.place.as_ref()))?;
+            let stands = stands.and_then(|stands| stands.place.as_ref());
+            let Start { after: place, kept } = Start::of(tenant, stands)?;
             let read_to = place.clone();
-            let held = Held { guard, place, read_to, line: VecDeque::new(), pause: None };
+            let held = Held { guard, place, read_to, kept, line: VecDeque::new(), pause: None };
             self.held.insert(part, held);
         }
         Ok(())
@@ -330,7 +343,9 @@ impl Consumer {
         let woken = self.held.values().filter_map(|held| held.pause).min();
         let until = woken.map_or(self.due, |woken| woken.min(self.due));
         let ready = self.held.values().filter(|held| held.is_ready(now));
-        let Some(from) = ready.map(|held| held.read_to.clone()).min() else {
+        let first = ready.min_by(|a, b| a.read_to.cmp(&b.read_to));
+        let Some(from) = first.map(|held| Start { after: held.read_to.clone(), kept: held.kept })
+        else {
             tokio::time::sleep_until(until).await;
             return Ok(());
         };
@@ -339,7 +354,7 @@ impl Consumer {
         let after = from.cursor();
         let slice =
             store.events().read_all(&self.scope, &all, Some(&after), limits::PAGE_MAX).await?;
-        let end = Position::after(&self.scope.tenant, Some(&slice.next))?;
+        let Start { after: end, kept } = Start::of(&self.scope.tenant, Some(&slice.next))?;
         let nothing = slice.events.is_empty();
         for event in slice.events {
             let part = part_of(&event.stream, self.options.parts);
@@ -351,6 +366,7 @@ impl Consumer {
         for held in self.held.values_mut().filter(|held| held.is_ready(now)) {
             if held.read_to < end {
                 held.read_to = end.clone();
+                held.kept = kept;
             }
         }
         if nothing && slice.caught_up {

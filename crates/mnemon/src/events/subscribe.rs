@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mnemon_core::events::{Event, EventFilter, Position};
+use mnemon_core::events::{Event, EventFilter, Position, Start};
 use mnemon_core::{Cursor, Error, Facet, Result, Scope, Store};
 
 use super::Events;
@@ -49,6 +49,8 @@ pub struct Subscription {
     read: VecDeque<Event>,
     /// Behind what was read.
     read_to: Position,
+    /// What is kept is meant: something behind `read_to` may be gone.
+    kept: bool,
     state: State,
     pause: Duration,
     interrupted: bool,
@@ -66,8 +68,8 @@ enum State {
 }
 
 impl Events<'_> {
-    /// Subscribes: events after `from` that the filter asks for and the scope sees, from the start
-    /// without one; then what comes.
+    /// Subscribes: events after `from` that the filter asks for and the scope sees, from the oldest
+    /// kept without one; then what comes.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -108,7 +110,7 @@ impl Events<'_> {
         self.inner.ready()?;
         let tenant = scope.admit(Facet::Events)?.tenant;
         filter.check()?;
-        let at = Position::after(tenant, from)?;
+        let Start { after: at, kept } = Start::of(tenant, from)?;
         Ok(Subscription {
             store: Arc::clone(&self.inner.store),
             tails: Arc::clone(&self.inner.tails),
@@ -116,6 +118,7 @@ impl Events<'_> {
             filter,
             read_to: at.clone(),
             at,
+            kept,
             read: VecDeque::new(),
             state: State::Catching,
             pause: AGAIN,
@@ -131,7 +134,8 @@ impl Subscription {
     /// # Errors
     ///
     /// [`Error::Closed`] once the handle is closed; [`Error::Invalid`] when the cursor is ahead of
-    /// the log, because the database was put back. What may pass ([`Error::is_retryable`]) is no
+    /// the log, because the database was put back; [`Error::Gone`] when retention removed something
+    /// that was not told: a subscription from its cursor goes on with what is kept. What may pass ([`Error::is_retryable`]) is no
     /// error but [`Told::Interrupted`].
     pub async fn next(&mut self) -> Result<Told> {
         loop {
@@ -158,7 +162,7 @@ impl Subscription {
 
     /// Where a later subscription goes on: behind the last event that was told.
     pub fn cursor(&self) -> Cursor {
-        self.at.cursor()
+        Start { after: self.at.clone(), kept: self.kept }.cursor()
     }
 
     /// Takes what the tail handed out; waits for it when there is nothing.
@@ -190,7 +194,7 @@ impl Subscription {
         if self.interrupted {
             tokio::time::sleep(self.pause).await;
         }
-        let after = self.read_to.cursor();
+        let after = Start { after: self.read_to.clone(), kept: self.kept }.cursor();
         let slice =
             match self.store.events().read_all(&self.scope, &self.filter, Some(&after), READ).await
             {
@@ -207,7 +211,8 @@ impl Subscription {
                 }
                 Err(error) => return Err(error),
             };
-        self.read_to = Position::after(&self.scope.tenant, Some(&slice.next))?;
+        let start = Start::of(&self.scope.tenant, Some(&slice.next))?;
+        (self.read_to, self.kept) = (start.after, start.kept);
         self.read.extend(slice.events);
         if std::mem::take(&mut self.interrupted) {
             return Ok(Some(Told::Resumed));

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Turn, holder, run_task};
-use crate::config::UpkeepConfig;
+use crate::config::{EventsConfig, UpkeepConfig};
 use crate::metrics;
 use crate::oracle::Asker;
 use crate::turns::summaries::Summaries;
@@ -30,6 +30,7 @@ impl Background {
         asker: Option<Arc<Asker>>,
         config: &UpkeepConfig,
         summaries: Option<&Summaries>,
+        log: &EventsConfig,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tasks: Vec<Task> = Task::ALL
@@ -40,7 +41,7 @@ impl Background {
             .filter(|task| *task != Task::Summaries || summaries.is_some())
             .collect();
         let running = if config.enabled && !tasks.is_empty() {
-            spawn(Arc::clone(store), asker, tasks, stopped, summaries.cloned())
+            spawn(Arc::clone(store), asker, tasks, stopped, (summaries.cloned(), log.clone()))
         } else {
             None
         };
@@ -70,13 +71,13 @@ fn spawn(
     asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
-    summaries: Option<Summaries>,
+    told: (Option<Summaries>, EventsConfig),
 ) -> Option<JoinHandle<()>> {
     let Ok(runtime) = Handle::try_current() else {
         tracing::warn!("no tokio runtime: upkeep runs only when it is called");
         return None;
     };
-    Some(runtime.spawn(cycle(store, asker, tasks, stop, summaries)))
+    Some(runtime.spawn(cycle(store, asker, tasks, stop, told)))
 }
 
 async fn cycle(
@@ -84,7 +85,7 @@ async fn cycle(
     asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     mut stop: watch::Receiver<bool>,
-    summaries: Option<Summaries>,
+    (summaries, log): (Option<Summaries>, EventsConfig),
 ) {
     let turn = Turn {
         holder: holder(),
@@ -92,6 +93,7 @@ async fn cycle(
         batches: limits::UPKEEP_BATCHES,
         stop: stop.clone(),
         summaries,
+        log,
     };
     let start = Instant::now();
     let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();
@@ -107,7 +109,7 @@ async fn cycle(
             if *at > Instant::now() || *turn.stop.borrow() {
                 continue;
             }
-            match run_task(store.as_ref(), asker.as_deref(), *task, &turn).await {
+            match run_task(&store, asker.as_deref(), *task, &turn).await {
                 Ok(report) if report.outcome == super::Outcome::Paused => {}
                 Ok(_) => *at = Instant::now() + task.interval(),
                 Err(Error::Closed) => return,

@@ -4,12 +4,12 @@
 //! one that has ended, so nothing can come to stand before it any more.
 
 use chrono::{DateTime, Utc};
-use mnemon_core::events::{Event, EventFilter, Position, Slice, ahead};
+use mnemon_core::events::{Event, EventFilter, Position, Slice, Start, ahead, version_gone};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Cursor, Error, EventId, Paged, Result};
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Postgres, QueryBuilder, Row as _, query_as};
+use sqlx::{Postgres, QueryBuilder, Row as _, query_as, query_scalar};
 use uuid::Uuid;
 
 use crate::error::Fault;
@@ -23,19 +23,19 @@ const LIST: &str = "event_list";
 const COLUMNS: &str = "e.id, e.stream, e.version, e.kind, e.data, e.correlation_id, e.user_id, \
     e.agent_id, e.occurred_at, e.recorded_at, e.epoch, e.tx::text::int8 as tx";
 
-struct Row {
-    id: Uuid,
-    stream: String,
-    version: i64,
-    kind: String,
-    data: Value,
-    correlation_id: Option<String>,
-    user_id: Option<String>,
-    agent_id: Option<String>,
-    occurred_at: DateTime<Utc>,
-    recorded_at: DateTime<Utc>,
-    epoch: i64,
-    tx: i64,
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) stream: String,
+    pub(super) version: i64,
+    pub(super) kind: String,
+    pub(super) data: Value,
+    pub(super) correlation_id: Option<String>,
+    pub(super) user_id: Option<String>,
+    pub(super) agent_id: Option<String>,
+    pub(super) occurred_at: DateTime<Utc>,
+    pub(super) recorded_at: DateTime<Utc>,
+    pub(super) epoch: i64,
+    pub(super) tx: i64,
 }
 
 impl Row {
@@ -57,7 +57,7 @@ impl Row {
         })
     }
 
-    fn event(self, tenant: &str) -> Event {
+    pub(super) fn event(self, tenant: &str) -> Event {
         let position =
             Position::of(tenant, self.epoch, self.tx, self.stream.as_str(), self.version);
         Event {
@@ -87,6 +87,29 @@ pub(super) fn version(cursor: &Cursor) -> Result<i64> {
 /// A page of a stream, of one event more than asked.
 pub(super) fn page(events: Vec<Event>, limit: u32) -> Paged<Event> {
     Paged::cut(events, limit, |event| Cursor::of(STREAM, &[&event.version.to_string()]))
+}
+
+/// Refuses a place in a stream behind which something is gone. Asked after reading: whatever was
+/// missing then was told before it went.
+pub(super) async fn check_kept(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    stream: &str,
+    after: i64,
+) -> Result<(), Fault> {
+    let first = query_scalar!(
+        "select first_kept from mnemon.event_streams where tenant = $1 and stream = $2",
+        scope.tenant,
+        stream,
+    )
+    .fetch_optional(conn)
+    .await?
+    .unwrap_or(1);
+    if after < first - 1 {
+        let next = Cursor::of(STREAM, &[&(first - 1).to_string()]);
+        return Err(version_gone(stream, first, next).into());
+    }
+    Ok(())
 }
 
 /// The events of a stream after a version, one more than asked. A user and an agent in the scope
@@ -128,9 +151,10 @@ pub(super) async fn log(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     filter: &EventFilter,
-    after: &Position,
+    start: &Start,
     limit: u32,
 ) -> Result<Slice, Fault> {
+    let after = &start.after;
     let mut sql = QueryBuilder::<Postgres>::new(
         "with h as materialized (
              select m.epoch, pg_snapshot_xmin(s.now) as xmin, pg_snapshot_xmax(s.now) as xmax
@@ -140,7 +164,18 @@ pub(super) async fn log(
                 exists (select from mnemon.events p where p.epoch = h.epoch and p.tx >= h.xmin and p.tenant = ",
     );
     sql.push_bind(scope.tenant);
-    sql.push(") as pending, e.* from h left join lateral (select ").push(COLUMNS);
+    sql.push(
+        ") as pending, g.*, e.* from h left join lateral (\
+         select o.epoch as g_epoch, o.tx::text::int8 as g_tx, o.stream as g_stream, \
+                o.version as g_version \
+         from mnemon.event_gone o where o.tenant = ",
+    );
+    sql.push_bind(scope.tenant);
+    sql.push(
+        " order by o.epoch desc, o.tx desc, o.stream collate \"C\" desc, o.version desc limit 1\
+         ) g on true left join lateral (select ",
+    )
+    .push(COLUMNS);
     sql.push(" from mnemon.events e where e.tenant = ").push_bind(scope.tenant);
     sql.push(" and (e.epoch, e.tx, e.stream collate \"C\", e.version) > (")
         .push_bind(after.epoch)
@@ -161,6 +196,8 @@ pub(super) async fn log(
     if after.is_ahead(epoch, first.try_get("h_xmax")?) {
         return Err(ahead().into());
     }
+    let gone = gone(first, scope.tenant)?;
+    start.check(gone.as_ref())?;
     let pending = first.try_get("pending")?;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -173,8 +210,16 @@ pub(super) async fn log(
     let caught_up = events.len() < limit as usize;
     let last = events.last().map_or(after, |event| &event.position);
     let end = Position::of(scope.tenant, epoch, horizon, "", 0);
-    let next = if caught_up && end > *last { end.cursor() } else { last.cursor() };
-    Ok(Slice { events, next, caught_up, pending })
+    let next = if caught_up && end > *last { end } else { last.clone() };
+    Ok(Slice { events, next: start.then(next, gone.as_ref()), caught_up, pending })
+}
+
+/// The greatest place of anything that retention took from the tenant.
+fn gone(row: &PgRow, tenant: &str) -> Result<Option<Position>, sqlx::Error> {
+    let Some(epoch) = row.try_get::<Option<i64>, _>("g_epoch")? else { return Ok(None) };
+    let stream: String = row.try_get("g_stream")?;
+    let (tx, version) = (row.try_get("g_tx")?, row.try_get("g_version")?);
+    Ok(Some(Position::of(tenant, epoch, tx, stream, version)))
 }
 
 /// What the scope and the filter ask for.
@@ -208,9 +253,9 @@ fn narrow(sql: &mut QueryBuilder<Postgres>, scope: &Admitted<'_>, filter: &Event
 
 /// Where a list's page begins: time, stream, version.
 pub(super) struct Place {
-    recorded_at: DateTime<Utc>,
-    stream: String,
-    version: i64,
+    pub(super) recorded_at: DateTime<Utc>,
+    pub(super) stream: String,
+    pub(super) version: i64,
 }
 
 pub(super) fn place(cursor: Option<&Cursor>) -> Result<Option<Place>> {
@@ -254,10 +299,15 @@ pub(super) async fn list(
         .iter()
         .map(|row| Ok(Row::of(row)?.event(scope.tenant)))
         .collect::<Result<Vec<Event>, sqlx::Error>>()?;
-    Ok(Paged::cut(events, limit, |event| {
+    Ok(listed(events, limit))
+}
+
+/// A page of a list, of one event more than asked.
+pub(super) fn listed(events: Vec<Event>, limit: u32) -> Paged<Event> {
+    Paged::cut(events, limit, |event| {
         let micros = event.recorded_at.timestamp_micros().to_string();
         Cursor::of(LIST, &[&micros, &event.version.to_string(), &event.stream])
-    }))
+    })
 }
 
 /// How many events there are.

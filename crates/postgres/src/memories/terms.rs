@@ -12,7 +12,7 @@ const PHRASE_DISTANCE_MAX: u16 = 16_384;
 
 /// A document as a `tsvector` literal: content A, node type B, tags C, and the tenant as a
 /// lexeme that no word can equal, so that the GIN index serves one tenant.
-pub(super) fn vector(document: &Document, tenant: &str) -> String {
+pub(crate) fn vector(document: &Document, tenant: &str) -> String {
     let mut literal = quote(&format!("@{tenant}"));
     for (lexeme, occurrences) in &document.lexemes {
         literal.push(' ');
@@ -40,6 +40,13 @@ pub(super) fn query(seek: &[String], required: &[Phrase], excluded: &[Phrase]) -
         }
     }
     literal
+}
+
+/// Every required phrase and no excluded one, as a `tsquery` literal; at least one is required.
+pub(crate) fn all(required: &[Phrase], excluded: &[Phrase]) -> String {
+    let required = required.iter().map(|phrase| format!("({})", follow(phrase)));
+    let excluded = excluded.iter().map(|phrase| format!("!({})", follow(phrase)));
+    required.chain(excluded).collect::<Vec<_>>().join(" & ")
 }
 
 fn follow(phrase: &Phrase) -> String {

@@ -67,7 +67,7 @@ pub(super) fn up(migrator: &Migrator, status: &SchemaStatus, now: DateTime<Utc>)
     if status.current == 0 {
         say(format_args!("\n-- Partitions of the event log.\n"));
         for month in partitions::wanted(now) {
-            say(format_args!("begin;\n{}\ncommit;\n", month.ddl()));
+            say(format_args!("begin;\n{}\ncommit;\n", crate::partitions::ddl(month)));
         }
         say(format_args!("{AFTER}"));
     }

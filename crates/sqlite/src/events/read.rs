@@ -2,11 +2,11 @@
 //!
 //! One writer commits after the other, so that positions are the order of commits.
 
-use mnemon_core::events::{Event, EventFilter, Position, Slice, ahead};
+use mnemon_core::events::{Event, EventFilter, Position, Slice, Start, ahead, version_gone};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Cursor, Error, EventId, Paged, Result};
 use rusqlite::types::Value as Bound;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::error::Done;
 use crate::memories::rows;
@@ -24,6 +24,10 @@ pub(crate) mod sql {
         SELECT = "select version, id, kind, data, recorded_at, occurred_at, correlation_id, \
             user_id, agent_id, stream, position from events where tenant = ?1";
         COUNT = "select count(*) from events where tenant = ?1";
+        FIRST_KEPT = "select first_kept from event_streams where tenant = ?1 and stream = ?2";
+        /// The greatest place of anything that retention took from a tenant.
+        GONE = "select position, stream, version from event_gone where tenant = ?1 \
+            order by position desc limit 1";
         EPOCHS = "select epoch, after from event_epochs order by epoch";
         /// The largest number ever given, whether its event is kept or not.
         NEWEST = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'events'";
@@ -36,10 +40,10 @@ const STREAM: &str = "events";
 const LIST: &str = "event_list";
 
 /// Where each epoch begins, oldest first: after the number given.
-pub(super) struct Epochs(Vec<(i64, i64)>);
+pub(crate) struct Epochs(Vec<(i64, i64)>);
 
 impl Epochs {
-    pub(super) fn read(conn: &Connection) -> Done<Self> {
+    pub(crate) fn read(conn: &Connection) -> Done<Self> {
         let mut statement = conn.prepare_cached(sql::EPOCHS)?;
         let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Self(found.collect::<rusqlite::Result<_>>()?))
@@ -50,7 +54,7 @@ impl Epochs {
     }
 
     /// The epoch of an event's number.
-    fn of(&self, number: i64) -> i64 {
+    pub(crate) fn of(&self, number: i64) -> i64 {
         let begun = self.0.iter().rev().find(|(_, after)| number > *after);
         begun.map_or(1, |(epoch, _)| *epoch)
     }
@@ -95,9 +99,13 @@ pub(super) fn stream(
     conn: &Connection,
     scope: &Admitted<'_>,
     stream: &str,
-    after: i64,
+    after: Option<i64>,
     limit: u32,
 ) -> Done<Paged<Event>> {
+    if let Some(after) = after {
+        check_kept(conn, scope, stream, after)?;
+    }
+    let after = after.unwrap_or(0);
     let epochs = Epochs::read(conn)?;
     let mut statement = conn.prepare_cached(sql::READ)?;
     let parameters =
@@ -110,8 +118,25 @@ pub(super) fn stream(
     Ok(Paged::cut(events, limit, |event| Cursor::of(STREAM, &[&event.version.to_string()])))
 }
 
+/// Refuses a place in a stream behind which something is gone.
+fn check_kept(conn: &Connection, scope: &Admitted<'_>, stream: &str, after: i64) -> Done<()> {
+    let first: Option<i64> = conn
+        .prepare_cached(sql::FIRST_KEPT)?
+        .query_row([scope.tenant, stream], |row| row.get(0))
+        .optional()?;
+    match first {
+        Some(first) if after < first - 1 => {
+            let next = Cursor::of(STREAM, &[&(first - 1).to_string()]);
+            Err(version_gone(stream, first, next).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A statement that is put together from constants, and its values.
-struct Question {
+pub(super) struct Question {
+    /// What stands before a column's name.
+    of: &'static str,
     sql: String,
     values: Vec<Bound>,
 }
@@ -120,8 +145,18 @@ impl Question {
     /// Begins with a statement that ends in a condition on the tenant; then what the scope and the
     /// filter ask for.
     fn new(begin: &str, scope: &Admitted<'_>, filter: &EventFilter) -> Self {
-        let mut question =
-            Self { sql: begin.to_owned(), values: vec![Bound::Text(scope.tenant.to_owned())] };
+        Self::over(begin, "", scope, filter)
+    }
+
+    /// The same over several tables: `of` stands before the names of the events' columns.
+    pub(super) fn over(
+        begin: &str,
+        of: &'static str,
+        scope: &Admitted<'_>,
+        filter: &EventFilter,
+    ) -> Self {
+        let values = vec![Bound::Text(scope.tenant.to_owned())];
+        let mut question = Self { of, sql: begin.to_owned(), values };
         question.equal("user_id", scope.user);
         question.equal("agent_id", scope.agent);
         question.equal("user_id", filter.user.as_deref());
@@ -131,12 +166,12 @@ impl Question {
         if !filter.kinds.is_empty() {
             let marks: Vec<String> =
                 filter.kinds.iter().map(|kind| question.bind(Bound::Text(kind.clone()))).collect();
-            question.add(&[" and kind in (", &marks.join(", "), ")"]);
+            question.add(&[" and ", of, "kind in (", &marks.join(", "), ")"]);
         }
         for (compare, time) in [(">=", filter.from), ("<", filter.to)] {
             if let Some(time) = time {
                 let mark = question.bind(Bound::Integer(time.timestamp_micros()));
-                question.add(&[" and recorded_at ", compare, " ", &mark]);
+                question.add(&[" and ", of, "recorded_at ", compare, " ", &mark]);
             }
         }
         question
@@ -146,22 +181,27 @@ impl Question {
         if let Some(value) = value {
             let mark = self.bind(Bound::Text(value.to_owned()));
             // A column's name of this file, and a bound value.
-            self.add(&[" and ", column, " = ", &mark]);
+            self.add(&[" and ", self.of, column, " = ", &mark]);
         }
     }
 
     /// Goes on with constants of this file and marks of bound values.
-    fn add(&mut self, parts: &[&str]) {
+    pub(super) fn add(&mut self, parts: &[&str]) {
         self.sql.extend(parts.iter().copied());
     }
 
     /// Binds a value; its mark.
-    fn bind(&mut self, value: Bound) -> String {
+    pub(super) fn bind(&mut self, value: Bound) -> String {
         self.values.push(value);
         format!("?{}", self.values.len())
     }
 
-    fn events(&self, conn: &Connection, tenant: &str, epochs: &Epochs) -> Done<Vec<Event>> {
+    pub(super) fn events(
+        &self,
+        conn: &Connection,
+        tenant: &str,
+        epochs: &Epochs,
+    ) -> Done<Vec<Event>> {
         let mut statement = conn.prepare_cached(&self.sql)?;
         let mut found = statement.query(params_from_iter(&self.values))?;
         let mut events = Vec::new();
@@ -177,14 +217,17 @@ pub(super) fn log(
     conn: &Connection,
     scope: &Admitted<'_>,
     filter: &EventFilter,
-    after: &Position,
+    start: &Start,
     limit: u32,
 ) -> Done<Slice> {
+    let after = &start.after;
     let epochs = Epochs::read(conn)?;
     let newest: i64 = conn.prepare_cached(sql::NEWEST)?.query_row([], |row| row.get(0))?;
     if after.is_ahead(epochs.current(), newest) {
         return Err(ahead().into());
     }
+    let gone = gone(conn, scope.tenant, &epochs)?;
+    start.check(gone.as_ref())?;
     let mut question = Question::new(sql::SELECT, scope, filter);
     let mark = question.bind(Bound::Integer(epochs.number(after)));
     let most = question.bind(Bound::Integer(i64::from(limit)));
@@ -193,11 +236,23 @@ pub(super) fn log(
     let caught_up = events.len() < limit as usize;
     let last = events.last().map_or(after, |event| &event.position);
     let next = if caught_up && (last.epoch, last.tx) < (epochs.current(), newest) {
-        Position::of(scope.tenant, epochs.current(), newest, "", 0).cursor()
+        Position::of(scope.tenant, epochs.current(), newest, "", 0)
     } else {
-        last.cursor()
+        last.clone()
     };
+    let next = start.then(next, gone.as_ref());
     Ok(Slice { events, next, caught_up, pending: false })
+}
+
+/// The greatest place of anything that retention took from the tenant.
+fn gone(conn: &Connection, tenant: &str, epochs: &Epochs) -> Done<Option<Position>> {
+    let found: Option<(i64, String, i64)> = conn
+        .prepare_cached(sql::GONE)?
+        .query_row([tenant], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    Ok(found.map(|(number, stream, version)| {
+        Position::of(tenant, epochs.of(number), number, stream, version)
+    }))
 }
 
 /// Where a list's page begins: time, stream, version.
@@ -205,6 +260,24 @@ pub(super) struct Place {
     recorded_at: i64,
     stream: String,
     version: i64,
+}
+
+impl Place {
+    pub(super) fn of(event: &Event) -> Self {
+        let recorded_at = event.recorded_at.timestamp_micros();
+        Self { recorded_at, stream: event.stream.clone(), version: event.version }
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        let Self { recorded_at, stream, version } = self;
+        Cursor::of(LIST, &[&recorded_at.to_string(), &version.to_string(), stream])
+    }
+
+    /// Time, stream and version, to be bound.
+    pub(super) fn bound(&self) -> [Bound; 3] {
+        let stream = Bound::Text(self.stream.clone());
+        [Bound::Integer(self.recorded_at), stream, Bound::Integer(self.version)]
+    }
 }
 
 pub(super) fn place(cursor: Option<&Cursor>) -> Result<Option<Place>> {
@@ -231,9 +304,7 @@ pub(super) fn list(
 ) -> Done<Paged<Event>> {
     let mut question = Question::new(sql::SELECT, scope, filter);
     if let Some(place) = after {
-        let time = question.bind(Bound::Integer(place.recorded_at));
-        let stream = question.bind(Bound::Text(place.stream.clone()));
-        let version = question.bind(Bound::Integer(place.version));
+        let [time, stream, version] = place.bound().map(|value| question.bind(value));
         question.add(&[
             " and (recorded_at, stream, version) < (",
             &[time, stream, version].join(", "),
@@ -243,10 +314,12 @@ pub(super) fn list(
     let most = question.bind(Bound::Integer(i64::from(limit) + 1));
     question.add(&[" order by recorded_at desc, stream desc, version desc limit ", &most]);
     let events = question.events(conn, scope.tenant, &Epochs::read(conn)?)?;
-    Ok(Paged::cut(events, limit, |event| {
-        let micros = event.recorded_at.timestamp_micros().to_string();
-        Cursor::of(LIST, &[&micros, &event.version.to_string(), &event.stream])
-    }))
+    Ok(listed(events, limit))
+}
+
+/// A page of a list, of at least one event more than asked where there are more.
+pub(super) fn listed(events: Vec<Event>, limit: u32) -> Paged<Event> {
+    Paged::cut(events, limit, |event| Place::of(event).cursor())
 }
 
 /// How many events there are.
