@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Mnemon(Error),
     /// The arguments do not fit together.
     Usage(String),
+    /// It cannot be taken back, and nobody said that it should be done.
+    Unsure(String),
     /// Something else on this machine.
     Io(io::Error),
     /// The command's own output says what is wrong.
@@ -56,6 +58,14 @@ impl Failure {
                 what: text.clone(),
                 causes: Vec::new(),
                 fix: Some("`mnemon help` lists commands and flags".to_owned()),
+                retryable: false,
+                exit: exit::INVALID,
+            },
+            Self::Unsure(text) => Told {
+                code: "usage",
+                what: text.clone(),
+                causes: Vec::new(),
+                fix: Some("the same with --yes, if that is what you want".to_owned()),
                 retryable: false,
                 exit: exit::INVALID,
             },

@@ -100,6 +100,9 @@ fn what_a_step_left_is_read_by_people() {
         ("run_cancel_unsure", &["workflows", "runs", "cancel", "job-1"]),
         ("run_cancelled", &["workflows", "runs", "cancel", "job-1", "--yes"]),
         ("run_over", &["workflows", "runs", "resume", "job-1"]),
+        ("lock_release_unsure", &["locks", "release", "thread:trip"]),
+        ("lock_released", &["locks", "release", "thread:trip", "--yes"]),
+        ("lock_unknown", &["locks", "release", "thread:none", "--yes"]),
     ] {
         insta::assert_snapshot!(name, house.run(&with_who(args)));
     }

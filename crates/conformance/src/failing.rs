@@ -34,7 +34,7 @@ use mnemon_core::memories::Memories;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::turns::Turns;
-use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
+use mnemon_core::upkeep::{Batch, Depths, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::workflows::Workflows;
 use mnemon_core::{Cursor, Error, Page, Paged, Result, Scope, Store};
 use serde_json::Value;
@@ -288,5 +288,9 @@ impl Upkeep for FailingStore {
 
     async fn status(&self) -> Result<Vec<TaskStatus>> {
         self.call(self.inner.upkeep().status()).await
+    }
+
+    async fn depths(&self) -> Result<Depths> {
+        self.call(self.inner.upkeep().depths()).await
     }
 }

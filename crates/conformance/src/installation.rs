@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use mnemon_core::Page;
-use mnemon_core::events::{EventFilter, Mark, SYSTEM_STREAM};
+use mnemon_core::consumers::part_key;
+use mnemon_core::events::{Append, EventFilter, Mark, NewEvent, SYSTEM_STREAM};
 use mnemon_core::memories::{MemoryFilter, Namespace, NewMemory, Recall};
 use mnemon_core::store::Severity;
 use mnemon_core::upkeep::Task;
 
 use crate::check::{everything, fails_as, keep, model};
-use crate::ctx::{Ctx, ada};
+use crate::ctx::{Ctx, acme, ada};
 
 pub(crate) async fn health_tells_how_the_database_answers(ctx: &Ctx) {
     let health = ctx.store().health().await.expect("a fresh database answers");
@@ -42,6 +44,38 @@ pub(crate) async fn doctor_finds_nothing_wrong_with_a_fresh_database(ctx: &Ctx) 
             "what is not well has a fix: {finding:?}"
         );
     }
+}
+
+pub(crate) async fn doctor_sees_a_group_that_nobody_works_for(ctx: &Ctx) {
+    let append = || Append {
+        stream: "jobs".into(),
+        events: vec![NewEvent::new("a.b", serde_json::json!({}))],
+        expected_version: None,
+    };
+    let finding = async || {
+        let findings = ctx.store().doctor().await.expect("answers");
+        findings.into_iter().find(|finding| finding.check == "consumers").expect("is looked at")
+    };
+    ctx.events().append(&acme(), append(), None).await.expect("is taken");
+    let (store, minute) = (ctx.store(), Duration::from_mins(1));
+    let consumers = store.consumers();
+    consumers.join(&acme(), "billing", "worker-1", minute).await.expect("joins");
+    let key = part_key("billing", 0);
+    let lease = store.locks().acquire(&acme(), &key, "worker-1", minute).await.expect("is free");
+    let read = ctx.events().read_all(&acme(), &EventFilter::default(), None, 10).await;
+    let place = read.expect("is read").next;
+    let guard = lease.guard();
+    consumers.advance(&acme(), "billing", 0, &place, &guard).await.expect("holds it");
+    assert_eq!(finding().await.severity, Severity::Ok);
+
+    consumers.leave(&acme(), "billing", "worker-1").await.expect("leaves");
+    ctx.move_clock(TimeDelta::minutes(10)).await;
+    assert_eq!(finding().await.severity, Severity::Ok, "nothing waits for it");
+    ctx.events().append(&acme(), append(), None).await.expect("is taken");
+
+    let away = finding().await;
+    assert_eq!(away.severity, Severity::Warning, "{away:?}");
+    assert!(away.message.contains("group billing"), "{away:?}");
 }
 
 pub(crate) async fn no_message_shows_a_secret(ctx: &Ctx) {

@@ -698,10 +698,12 @@ pub fn cases() -> Vec<Case> {
             counts_stay_exact_while_folding_and_writing,
             expired_memories_are_swept_with_words_and_vectors,
             events_are_written_far_into_the_future,
+            the_depth_of_the_queues_is_measured_over_all_tenants,
         }
         "installation" => installation {
             health_tells_how_the_database_answers,
             doctor_finds_nothing_wrong_with_a_fresh_database,
+            doctor_sees_a_group_that_nobody_works_for,
             no_message_shows_a_secret,
             after_close_every_call_is_refused,
             closing_refuses_new_calls_while_running_ones_drain,

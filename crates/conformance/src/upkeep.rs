@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use mnemon_core::dead_letters::{Burial, LetterState};
 use mnemon_core::memories::{MemoryFilter, NewMemory, Recall};
 use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus};
 use mnemon_core::{Scope, Store};
@@ -50,6 +51,38 @@ pub(crate) async fn every_task_has_a_status_and_runs_to_its_end(ctx: &Ctx) {
         assert!(status.last_run.is_some(), "{task:?}");
     }
     assert_eq!(ctx.upkeep().status().await.expect("a status").len(), Task::ALL.len());
+}
+
+pub(crate) async fn the_depth_of_the_queues_is_measured_over_all_tenants(ctx: &Ctx) {
+    let burial = |item: &str| Burial::new("mail", item, json!(item), "mailbox full");
+    let review = Burial { manual_review_required: true, ..burial("m-3") };
+    let rejected = Burial { reprocess_eligible: false, ..burial("m-4") };
+    for letter in [burial("m-1"), burial("m-2"), review, rejected] {
+        ctx.dead_letters().bury(&acme(), letter, None).await.expect("is buried");
+    }
+    let elsewhere = Scope::tenant("zenith");
+    ctx.dead_letters().bury(&elsewhere, burial("m-1"), None).await.expect("is buried");
+    let minute = Duration::from_mins(1);
+    ctx.dead_letters().take(&acme(), "mail", 1, minute).await.expect("one is ready");
+    let two = ctx.dead_letters().take(&acme(), "mail", 1, minute).await.expect("another is ready");
+    ctx.dead_letters().nack(&acme(), &two[0].receipt, minute).await.expect("is given back");
+
+    let depths = ctx.upkeep().depths().await.expect("is measured");
+
+    let wanted = LetterState::ALL.map(|state| (state, 1));
+    assert_eq!(depths.dead_letters, wanted);
+    keep_time_going(ctx).await;
+}
+
+/// The delays of the items above are over.
+async fn keep_time_going(ctx: &Ctx) {
+    ctx.move_clock(TimeDelta::minutes(2)).await;
+
+    let depths = ctx.upkeep().depths().await.expect("is measured");
+
+    let count = |wanted| depths.dead_letters.iter().find(|(state, _)| *state == wanted);
+    assert_eq!(count(LetterState::Ready), Some(&(LetterState::Ready, 3)));
+    assert_eq!(count(LetterState::InFlight), Some(&(LetterState::InFlight, 0)));
 }
 
 pub(crate) async fn of_eight_claimants_one_holds(ctx: &Ctx) {

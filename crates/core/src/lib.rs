@@ -20,6 +20,7 @@ pub mod page;
 pub mod scope;
 pub mod steps;
 pub mod store;
+pub mod troubles;
 pub mod turns;
 pub mod upkeep;
 pub mod workflows;

@@ -366,6 +366,16 @@ pub const UPKEEP_PAUSE: Duration = Duration::from_secs(2);
 pub const UPKEEP_STOP: Duration = Duration::from_secs(5);
 /// A task with work waiting is overdue after this many of its intervals.
 pub const UPKEEP_OVERDUE: u32 = 20;
+/// Dead row versions of one table that `doctor` warns of, when they are also more than half of the live ones.
+pub const DEAD_ROWS: i64 = 50_000;
+/// A group of consumers without anybody at work is away once events are newer by more than this.
+pub const CONSUMER_AWAY: Duration = Duration::from_mins(1);
+/// Rows up to which the depths of queues are counted for metrics and `doctor`.
+pub const DEPTH_MAX: u32 = 100_000;
+/// How often the depths of queues are measured.
+pub const DEPTH_EVERY: Duration = Duration::from_secs(15);
+/// The write-ahead log beside an embedded file that `doctor` warns of, in bytes.
+pub const LOG_BYTES: u64 = 256 << 20;
 /// The longest note of a task's failure, in bytes.
 pub const UPKEEP_ERROR_BYTES: usize = 1024;
 /// The difference between the database's clock and this machine's that is no cause for worry.

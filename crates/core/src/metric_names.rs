@@ -11,6 +11,8 @@ pub const QUERY_DURATION: &str = "query_duration";
 pub const ERRORS_TOTAL: &str = "errors_total";
 /// Attempts that a lock, a deadlock or a concurrent write ended; they are tried again.
 pub const LOCK_CONTENTIONS: &str = "lock_contentions";
+/// Writes and receipts that were refused because a newer holder exists, by `operation`.
+pub const FENCE_REJECTS_TOTAL: &str = "fence_rejects_total";
 /// Connections that an operation is using.
 pub const CONNECTIONS_ACTIVE: &str = "connections_active";
 /// Connections open.
@@ -35,10 +37,27 @@ pub const UPKEEP_ROWS_TOTAL: &str = "upkeep_rows_total";
 /// Rows waiting for upkeep, by `task`.
 pub const UPKEEP_LAG: &str = "upkeep_lag";
 
+/// Dead letters of all tenants, by `state`.
+pub const DEAD_LETTERS: &str = "dead_letters";
 /// Events that wait for the slowest live subscriber of a tenant, when more were handed out.
 pub const SUBSCRIPTION_LAG: &str = "subscription_lag";
 /// Since when an open transaction keeps subscribers from newer events.
 pub const EVENT_HORIZON_AGE: &str = "event_horizon_age";
+
+/// One operation that reaches a database; fields `store` and `operation`.
+pub const SPAN_CALL: &str = "mnemon.call";
+/// One turn of an upkeep task; field `task`.
+pub const SPAN_UPKEEP: &str = "mnemon.upkeep";
+/// One request to a model server, its repeats included; field `server`.
+pub const SPAN_MODEL: &str = "mnemon.model";
+
+/// Every `tracing` span, with its fields and what it spans. Names are stable; no field holds
+/// anything of a caller's: no tenant, no key, no content.
+pub const SPANS: &[(&str, &[&str], &str)] = &[
+    (SPAN_CALL, &["store", "operation"], "an operation on a database, retries included"),
+    (SPAN_UPKEEP, &["task"], "a turn of an upkeep task"),
+    (SPAN_MODEL, &["server"], "a request to a model server, its repeats included"),
+];
 
 /// What a metric is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +136,13 @@ pub const ALL: &[Metric] = &[
         &["operation"],
         "attempts that a lock, a deadlock or a concurrent write ended",
     ),
+    row(
+        FENCE_REJECTS_TOTAL,
+        Kind::Counter,
+        "operations",
+        &["operation"],
+        "writes and receipts refused because a newer holder exists",
+    ),
     row(CONNECTIONS_ACTIVE, Kind::Gauge, "connections", &[], "connections in use"),
     row(POOL_SIZE, Kind::Gauge, "connections", &[], "connections open"),
     row(POOL_IDLE, Kind::Gauge, "connections", &[], "connections open and unused"),
@@ -146,6 +172,13 @@ pub const ALL: &[Metric] = &[
     ),
     row(UPKEEP_ROWS_TOTAL, Kind::Counter, "rows", &["task"], "rows that upkeep handled"),
     row(UPKEEP_LAG, Kind::Gauge, "rows", &["task"], "rows waiting for upkeep"),
+    row(
+        DEAD_LETTERS,
+        Kind::Gauge,
+        "items",
+        &["state"],
+        "dead letters of all tenants: ready, delayed, in_flight, review, rejected; counted to 100,000",
+    ),
     row(
         SUBSCRIPTION_LAG,
         Kind::Gauge,

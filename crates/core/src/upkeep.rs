@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::dead_letters::LetterState;
 use crate::error::Result;
 use crate::ids::Fence;
 
@@ -155,6 +156,22 @@ pub struct TaskStatus {
     pub lag: u64,
 }
 
+/// How much waits in the queues of all tenants, each counted up to
+/// [`crate::limits::DEPTH_MAX`]: what metrics show.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Depths {
+    /// Dead letters by state, every state once.
+    pub dead_letters: Vec<(LetterState, u64)>,
+}
+
+impl Depths {
+    /// Fills up the states that a store found nothing in.
+    pub fn of(found: impl Fn(LetterState) -> u64) -> Self {
+        Self { dead_letters: LetterState::ALL.map(|state| (state, found(state))).into() }
+    }
+}
+
 /// The database's side of upkeep.
 ///
 /// # Contract
@@ -191,4 +208,11 @@ pub trait Upkeep: Send + Sync {
     ///
     /// [`crate::Error::Unavailable`] and [`crate::Error::Backend`] only.
     async fn status(&self) -> Result<Vec<TaskStatus>>;
+
+    /// How much waits in the queues of all tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Unavailable`] and [`crate::Error::Backend`] only.
+    async fn depths(&self) -> Result<Depths>;
 }

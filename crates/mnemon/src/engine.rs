@@ -10,7 +10,7 @@ use mnemon_core::claims::Oracle;
 use mnemon_core::memories::ModelSignature;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::upkeep::TaskStatus;
-use mnemon_core::{Error, Result, Scope, Store, limits};
+use mnemon_core::{Error, Result, Scope, Store, limits, troubles};
 use tokio::sync::watch;
 
 use crate::builder::{Builder, Opened};
@@ -281,7 +281,7 @@ impl Mnemon {
         Ok(if skew <= limits::CLOCK_SKEW {
             Finding::ok("clock", message)
         } else {
-            Finding::warning("clock", message, "set both clocks by NTP")
+            troubles::CLOCK_SKEWED.found(message, &[])
         })
     }
 
@@ -292,11 +292,7 @@ impl Mnemon {
                 "embedder",
                 format!("{}: keyword search, until a model is set", model.name),
             ),
-            None => Finding::warning(
-                "embedder",
-                "recall is by words only: this database takes no vectors",
-                "install pgvector (CREATE EXTENSION vector) and open again",
-            ),
+            None => troubles::NO_VECTORS.found("recall is by words only", &[]),
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use mnemon_core::{Error, Result, limits};
+use mnemon_core::{Error, Result, limits, metric_names};
 use serde_json::Value;
+use tracing::Instrument as _;
 use ureq::Agent;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -102,6 +103,11 @@ impl Api {
     /// [`Error::Setup`] for a wrong key, address or certificate; [`Error::Invalid`] for what it
     /// refuses about the request itself; [`Error::Corrupt`] for an answer that is no JSON.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let span = tracing::debug_span!(metric_names::SPAN_MODEL, server = self.base());
+        self.ask(path, body).instrument(span).await
+    }
+
+    async fn ask(&self, path: &str, body: &Value) -> Result<Value> {
         self.inner.still_down()?;
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(limits::RETRY_PAUSE)

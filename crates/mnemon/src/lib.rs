@@ -43,6 +43,7 @@ mod memories;
 pub mod metrics;
 pub mod oracle;
 mod rejections;
+pub mod runbook;
 pub mod steps;
 pub mod summarize;
 #[cfg(feature = "tiktoken")]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use mnemon_core::Facet;
 pub use mnemon_core::metric_names::*;
 use mnemon_core::turns::Attempt;
-use mnemon_core::upkeep::{Batch, Task};
+use mnemon_core::upkeep::{Batch, Depths, Task};
 
 /// `docs/metrics.md`.
 pub fn markdown() -> String {
@@ -23,8 +23,23 @@ pub fn markdown() -> String {
             metric.meaning
         );
     }
+    page.push_str(SPANS_INTRODUCTION);
+    for (name, fields, meaning) in SPANS {
+        let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+        let _ = writeln!(page, "| `{name}` | {} | {meaning} |", fields.join(", "));
+    }
     page
 }
+
+const SPANS_INTRODUCTION: &str = "
+## Spans
+
+Of the `tracing` facade, at level DEBUG: with a subscriber that lets them through, what is logged
+inside one says so. No field holds anything of a caller's: no tenant, no key, no content.
+
+| name | fields | what it spans |
+|---|---|---|
+";
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -64,6 +79,13 @@ pub(crate) fn upkeep_rows(task: Task, batch: Batch) {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn upkeep_lag(task: &str, rows: u64) {
     metrics::gauge!(UPKEEP_LAG, "task" => task.to_owned()).set(rows as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn depths(depths: &Depths) {
+    for (state, items) in &depths.dead_letters {
+        metrics::gauge!(DEAD_LETTERS, "state" => state.as_str()).set(*items as f64);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -15,6 +15,7 @@ use mnemon_core::upkeep::{Batch, Task, TaskLease};
 use mnemon_core::{Error, Result, Store, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::config::EventsConfig;
@@ -145,6 +146,16 @@ fn holder() -> String {
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
 async fn run_task(
     store: &Arc<dyn Store>,
+    asker: Option<&Asker>,
+    task: Task,
+    turn: &Turn,
+) -> Result<TaskReport> {
+    let span = tracing::debug_span!(mnemon_core::metric_names::SPAN_UPKEEP, task = task.name());
+    take_turn(store, asker, task, turn).instrument(span).await
+}
+
+async fn take_turn(
+    store: &dyn Store,
     asker: Option<&Asker>,
     task: Task,
     turn: &Turn,

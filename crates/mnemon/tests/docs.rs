@@ -23,6 +23,11 @@ fn the_configuration_page_is_the_table_of_keys() {
 }
 
 #[test]
+fn the_runbook_is_the_table_that_doctor_prints_from() {
+    page("runbook.md", &mnemon::runbook::markdown());
+}
+
+#[test]
 fn the_metrics_page_is_the_table_of_names() {
     page("metrics.md", &mnemon::metrics::markdown());
 }

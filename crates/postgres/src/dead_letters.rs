@@ -25,7 +25,7 @@ use crate::locks;
 use crate::store::PostgresStore;
 
 pub(crate) use deliver::ack;
-pub(crate) use sweep::{dead_rows, shrink};
+pub(crate) use sweep::{dead_rows, depths, shrink};
 pub(crate) use write::bury;
 
 #[async_trait]

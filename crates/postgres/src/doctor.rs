@@ -1,10 +1,11 @@
 //! What `doctor` looks at on PostgreSQL, each with its fix. Clock and upkeep are looked at by
 //! `mnemon`, the same for both databases.
 
-use mnemon_core::Result;
+mod operations;
+
 use mnemon_core::events::{Horizon, Month};
-use mnemon_core::limits;
 use mnemon_core::store::Finding;
+use mnemon_core::{Result, limits, troubles};
 use sqlx::postgres::PgConnection;
 use sqlx::query_as;
 
@@ -41,7 +42,9 @@ async fn look(conn: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
     findings.push(event_partitions(&missing, current));
     findings.extend(left_behind(&archives::left_behind(conn).await?));
     findings.push(event_horizon(&stats::horizon(conn).await?));
-    findings.push(row_level_security(&rls::standing(conn).await?));
+    let standing = rls::standing(conn).await?;
+    findings.push(row_level_security(&standing));
+    findings.extend(operations::look(conn, !(standing.on && standing.subject)).await?);
     Ok(findings)
 }
 
@@ -89,87 +92,53 @@ fn version(server: &Server) -> Finding {
     if TESTED.contains(&server.major) {
         return Finding::ok("version", message);
     }
-    Finding::warning(
-        "version",
-        format!("{message}; tested are 16 and 18"),
-        "use one of them, or run Mnemon's conformance suite on this one",
-    )
+    troubles::VERSION_UNTESTED.found(message, &[])
 }
 
 fn encoding(server: &Server) -> Finding {
     match server.encoding.as_str() {
         "UTF8" => Finding::ok("encoding", "UTF8: every text fits"),
         "SQL_ASCII" => Finding::ok("encoding", "SQL_ASCII: texts are kept as they come"),
-        other => Finding::error(
-            "encoding",
-            format!("{other}: texts with other characters are refused"),
-            "move to a database made with `encoding 'UTF8' template template0`",
-        ),
+        other => troubles::ENCODING_NARROW.found(other, &[]),
     }
 }
 
 fn schema(server: &Server) -> Finding {
     let (found, latest) = (i64::from(server.schema_version), migrate::latest());
+    let (version, latest_text) = (format!("version {found}"), latest.to_string());
     match found.cmp(&latest) {
-        std::cmp::Ordering::Less => Finding::error(
-            "schema",
-            format!("version {found}; this binary needs {latest}"),
-            "run `mnemon migrate up` as the schema's owner",
-        ),
-        std::cmp::Ordering::Equal => Finding::ok("schema", format!("version {found}, the newest")),
-        std::cmp::Ordering::Greater if i64::from(server.min_binary) > latest => Finding::error(
-            "schema",
-            format!("version {found}, which needs a binary that knows {}", server.min_binary),
-            "update this mnemon",
-        ),
-        std::cmp::Ordering::Greater => Finding::warning(
-            "schema",
-            format!("version {found}, newer than this binary's {latest}, which it still admits"),
-            "update this mnemon as well",
-        ),
+        std::cmp::Ordering::Less => {
+            troubles::SCHEMA_BEHIND.found(version, &[("latest", &latest_text)])
+        }
+        std::cmp::Ordering::Equal => Finding::ok("schema", format!("{version}, the newest")),
+        std::cmp::Ordering::Greater if i64::from(server.min_binary) > latest => {
+            troubles::SCHEMA_REFUSES.found(version, &[("needed", &server.min_binary.to_string())])
+        }
+        std::cmp::Ordering::Greater => {
+            troubles::SCHEMA_AHEAD.found(version, &[("latest", &latest_text)])
+        }
     }
 }
 
 fn pgvector(server: &Server) -> Vec<Finding> {
-    const CHECK: &str = "pgvector";
     let Some(version) = &server.vector else {
-        let database = &server.database;
         return vec![match &server.offered {
-            Some(offered) => Finding::warning(
-                CHECK,
-                format!("not in database {database} (the server has {offered}): no vectors"),
-                "let a superuser run `CREATE EXTENSION vector` in it",
-            ),
-            None => Finding::warning(
-                CHECK,
-                "not installed on the server: no vectors",
-                "install pgvector 0.8 or newer, then `CREATE EXTENSION vector` as a superuser",
-            ),
+            Some(offered) => troubles::PGVECTOR_ABSENT
+                .found(format!("not in database {}", server.database), &[("offered", offered)]),
+            None => troubles::PGVECTOR_MISSING.found("not installed on the server", &[]),
         }];
     };
-    let update = "install a newer pgvector, then `ALTER EXTENSION vector UPDATE` as its owner";
     let first = match parsed(version) {
-        found if found < PGVECTOR_MIN => {
-            Finding::error(CHECK, format!("{version}; at least 0.8.0 is needed"), update)
-        }
-        found if found < PGVECTOR_GOOD => {
-            Finding::warning(CHECK, format!("{version}; 0.8.4 mended what it finds"), update)
-        }
-        _ => Finding::ok(CHECK, version.clone()),
+        found if found < PGVECTOR_MIN => troubles::PGVECTOR_TOO_OLD.found(version, &[]),
+        found if found < PGVECTOR_GOOD => troubles::PGVECTOR_FAULTY.found(version, &[]),
+        _ => Finding::ok("pgvector", version.clone()),
     };
     let schema = server.vector_schema.as_deref().unwrap_or("?");
     let path = &server.search_path;
     let second = if server.visible {
         Finding::ok("search path", format!("{path}: types of pgvector are found"))
     } else {
-        Finding::error(
-            "search path",
-            format!("{path}: pgvector is in schema {schema}, which is not searched"),
-            format!(
-                "`ALTER ROLE … SET search_path = {path}, {schema}`, or \
-                 `ALTER EXTENSION vector SET SCHEMA public`"
-            ),
-        )
+        troubles::PGVECTOR_OUT_OF_SIGHT.found(path, &[("schema", schema), ("path", path)])
     };
     vec![first, second]
 }
@@ -182,64 +151,44 @@ fn parsed(version: &str) -> (u32, u32, u32) {
 }
 
 fn event_partitions(missing: &[String], current: bool) -> Finding {
-    const CHECK: &str = "event partitions";
-    let fix = "run `mnemon upkeep --once --only event-partitions` as the schema's owner";
-    let months = limits::PARTITIONS_AHEAD;
+    let ahead = limits::PARTITIONS_AHEAD;
+    let found = || format!("missing: {}", missing.join(", "));
     match (missing, current) {
-        ([], _) => Finding::ok(CHECK, format!("there for this month and {months} ahead")),
-        (_, true) => Finding::warning(CHECK, format!("missing: {}", missing.join(", ")), fix),
-        (_, false) => Finding::error(
-            CHECK,
-            format!("missing: {}; no event can be written", missing.join(", ")),
-            fix,
-        ),
+        ([], _) => {
+            Finding::ok("event partitions", format!("there for this month and {ahead} ahead"))
+        }
+        (_, true) => troubles::PARTITIONS_MISSING.found(found(), &[]),
+        (_, false) => troubles::PARTITION_OF_NOW_MISSING.found(found(), &[]),
     }
 }
 
 /// Months that an interrupted archive took out of the log and did not remove.
 fn left_behind(months: &[Month]) -> Option<Finding> {
     let (first, last) = (months.first()?, months.last()?);
-    let message =
-        format!("{} months were taken out and not removed: {first} to {last}", months.len());
-    let fix = format!("archive again: `mnemon events archive --before {} --to DIR`", last.next());
-    Some(Finding::warning("event archive", message, fix))
+    let found = format!("{} months, {first} to {last}", months.len());
+    let next = last.next().to_string();
+    Some(troubles::ARCHIVE_UNFINISHED.found(found, &[("next", next.as_str())]))
 }
 
 fn event_horizon(horizon: &Horizon) -> Finding {
-    const CHECK: &str = "event horizon";
-    let seconds = horizon.age.as_secs_f64();
+    let (epoch, seconds) = (horizon.epoch, horizon.age.as_secs_f64());
     if horizon.age <= limits::HORIZON_AGE {
-        return Finding::ok(CHECK, format!("epoch {}, {seconds:.1} s behind", horizon.epoch));
+        return Finding::ok("event horizon", format!("epoch {epoch}, {seconds:.1} s behind"));
     }
-    Finding::warning(
-        CHECK,
-        format!(
-            "{seconds:.0} s behind: a transaction that wrote is open somewhere in the cluster, and subscribers see nothing newer"
-        ),
-        "find it: `select pid, datname, xact_start, query from pg_stat_activity where backend_xid \
-         is not null order by xact_start`, or in `pg_prepared_xacts`; end it, and set \
-         idle_in_transaction_session_timeout",
-    )
+    troubles::HORIZON_HELD.found(format!("epoch {epoch}, {seconds:.0} s behind"), &[])
 }
 
 fn row_level_security(standing: &rls::Standing) -> Finding {
     const CHECK: &str = "row-level security";
     if !standing.differing.is_empty() {
-        return Finding::error(
-            CHECK,
-            format!("is not as `meta` says on {}", standing.differing.join(", ")),
-            "run `mnemon migrate rls on` (or off) as the schema's owner",
-        );
+        let tables = standing.differing.join(", ");
+        return troubles::RLS_DIFFERS.found("", &[("tables", &tables)]);
     }
     let role = &standing.role;
     match (standing.on, standing.subject) {
         (false, _) => Finding::ok(CHECK, "off: every statement names its tenant"),
         (true, true) => Finding::ok(CHECK, format!("on, and holds for role {role}")),
-        (true, false) => Finding::warning(
-            CHECK,
-            format!("on, but does not hold for role {role} (the owner, or one that bypasses it)"),
-            "log in as a role of its own after `select mnemon.grant_to('<role>')`",
-        ),
+        (true, false) => troubles::RLS_BYPASSED.found("", &[("role", role)]),
     }
 }
 
@@ -248,11 +197,10 @@ fn pool(link: &Link) -> Finding {
     let pooler = if link.is_pooled() { ", behind a pooler that passed its test" } else { "" };
     let message = format!("{connections} connections, {idle} idle, {waiting} waiting{pooler}");
     if waiting > connections {
-        return Finding::warning("pool", message, "raise max_connections in section [pool]");
+        return troubles::POOL_CROWDED.found(message, &[]);
     }
     if breaker != "closed" {
-        let message = format!("{message}; the circuit breaker is {breaker}");
-        return Finding::warning("pool", message, "see whether the server answers");
+        return troubles::BREAKER_OPEN.found(message, &[("state", breaker)]);
     }
     Finding::ok("pool", message)
 }

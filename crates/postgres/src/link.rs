@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use mnemon_core::{self as core, Error, limits, metric_names as names};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection as _};
+use tracing::Instrument as _;
 
 use crate::error::{self, Cure, Fault};
 use crate::gate::{Gate, Refusal};
@@ -210,7 +211,9 @@ impl Link {
         T: Send,
     {
         let began = Instant::now();
-        let result = self.attempts(call, transaction, work).await;
+        let span =
+            tracing::debug_span!(names::SPAN_CALL, store = "postgres", operation = call.doing);
+        let result = self.attempts(call, transaction, work).instrument(span).await;
         metrics::counter!(names::QUERIES_TOTAL, "operation" => call.doing).increment(1);
         metrics::histogram!(names::QUERY_DURATION, "operation" => call.doing)
             .record(began.elapsed().as_secs_f64());
@@ -219,6 +222,10 @@ impl Link {
                 names::ERRORS_TOTAL, "operation" => call.doing, "code" => error.code()
             )
             .increment(1);
+            if matches!(error, Error::Fenced { .. }) {
+                metrics::counter!(names::FENCE_REJECTS_TOTAL, "operation" => call.doing)
+                    .increment(1);
+            }
         }
         result
     }

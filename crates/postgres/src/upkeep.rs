@@ -2,7 +2,7 @@
 //! row first, so that an older holder's work rolls back.
 
 use async_trait::async_trait;
-use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
+use mnemon_core::upkeep::{Batch, Depths, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::{Error, Fence, Result, limits};
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
@@ -51,6 +51,11 @@ impl Upkeep for PostgresStore {
     async fn status(&self) -> Result<Vec<TaskStatus>> {
         let call = call("reading upkeep's state", Retry::Idempotent);
         self.link.maintenance().run(call, |conn| work(async move { status(conn).await })).await
+    }
+
+    async fn depths(&self) -> Result<Depths> {
+        let call = call("measuring the queues", Retry::Idempotent);
+        self.link.maintenance().run(call, |conn| work(async move { depths(conn).await })).await
     }
 }
 
@@ -225,6 +230,18 @@ async fn finish(
         return Err(fenced(lease));
     }
     Ok(())
+}
+
+/// What waits in the queues. Under row-level security that is for the owner to see.
+async fn depths(conn: &mut PgConnection) -> Result<Depths, Fault> {
+    let standing = rls::standing(conn).await?;
+    if standing.on && standing.subject {
+        return Ok(Depths::of(|_| 0));
+    }
+    let letters = dead_letters::depths(conn).await?;
+    Ok(Depths::of(|state| {
+        letters.iter().find(|(name, _)| name == state.as_str()).map_or(0, |(_, items)| *items)
+    }))
 }
 
 struct Row {

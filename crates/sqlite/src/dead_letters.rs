@@ -23,6 +23,7 @@ use crate::locks;
 use crate::store::SqliteStore;
 
 pub(crate) use deliver::ack;
+pub(crate) use sweep::depths;
 pub(crate) use write::bury;
 
 #[async_trait]

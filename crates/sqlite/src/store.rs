@@ -23,6 +23,7 @@ use mnemon_core::workflows::Workflows;
 use mnemon_core::{Error, Result, Store, metric_names};
 use rusqlite::Connection;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 use crate::error::Done;
 use crate::memories::rows;
@@ -98,7 +99,9 @@ impl SqliteStore {
         F: Fn(&Connection) -> Done<T> + Send + 'static,
     {
         let started = Instant::now();
-        let outcome = queue.run(body).await.and_then(|done| {
+        let span =
+            tracing::debug_span!(metric_names::SPAN_CALL, store = "sqlite", operation = doing);
+        let outcome = queue.run(body).instrument(span).await.and_then(|done| {
             done.map_err(|fault| {
                 if fault.is_busy() {
                     counter!(metric_names::LOCK_CONTENTIONS, "operation" => doing).increment(1);
@@ -111,6 +114,9 @@ impl SqliteStore {
         if let Err(error) = &outcome {
             counter!(metric_names::ERRORS_TOTAL, "operation" => doing, "code" => error.code())
                 .increment(1);
+            if matches!(error, Error::Fenced { .. }) {
+                counter!(metric_names::FENCE_REJECTS_TOTAL, "operation" => doing).increment(1);
+            }
         }
         self.gauge();
         outcome

@@ -3,7 +3,7 @@
 //! partitioned, so those tasks find nothing.
 
 use async_trait::async_trait;
-use mnemon_core::upkeep::{Batch, Task, TaskLease, TaskStatus, Upkeep};
+use mnemon_core::upkeep::{Batch, Depths, Task, TaskLease, TaskStatus, Upkeep};
 use mnemon_core::{Error, Fence, Result, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,7 +14,7 @@ use crate::events::search;
 use crate::memories::{rows, write};
 use crate::open::now;
 use crate::store::SqliteStore;
-use crate::{steps, turns};
+use crate::{dead_letters, steps, turns};
 
 pub(crate) mod sql {
     crate::sql::statements! {
@@ -73,6 +73,11 @@ impl Upkeep for SqliteStore {
     async fn status(&self) -> Result<Vec<TaskStatus>> {
         self.alive()?;
         self.read("reading the upkeep tasks", status).await
+    }
+
+    async fn depths(&self) -> Result<Depths> {
+        self.alive()?;
+        self.read("measuring the queues", depths).await
     }
 }
 
@@ -148,6 +153,13 @@ fn remove_expired(conn: &Connection, most: u32, now: i64) -> Done<Batch> {
 pub(crate) fn status(conn: &Connection) -> Done<Vec<TaskStatus>> {
     let now = now(conn)?;
     Task::ALL.into_iter().map(|task| status_of(conn, task, now)).collect()
+}
+
+fn depths(conn: &Connection) -> Done<Depths> {
+    let letters = dead_letters::depths(conn)?;
+    Ok(Depths::of(|state| {
+        letters.iter().find(|(name, _)| name == state.as_str()).map_or(0, |(_, items)| *items)
+    }))
 }
 
 fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {

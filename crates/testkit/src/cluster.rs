@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const PORT_TRIES: u32 = 5;
 /// The longest socket path that every system takes.
 const SOCKET_PATH_MAX: usize = 90;
+/// The folder of archived segments, beside the data folder.
+pub(crate) const ARCHIVE: &str = "archive";
 
 /// A server of our own making, in `dir`: `data` (its data folder), `sock` (its Unix socket), `log`.
 #[derive(Clone, Debug)]
@@ -36,17 +38,45 @@ impl Cluster {
     /// Makes the data folder and starts the server on a free port.
     pub(crate) fn create(binaries: &Binaries, dir: &Path, settings: &Settings) -> Result<Self> {
         let account = Account::find()?;
-        folder::make(dir)?;
-        folder::make(&dir.join("sock"))?;
-        account.own(dir)?;
-        account.own(&dir.join("sock"))?;
         let mut cluster = Self { bin: binaries.bin.clone(), dir: dir.to_owned(), account, port: 0 };
+        cluster.make_folders()?;
         cluster.init(settings)?;
+        cluster.start_anywhere()?;
+        Ok(cluster)
+    }
+
+    /// Copies a running server by `pg_basebackup` into `dir`; [`Self::start_anywhere`] starts the copy.
+    pub(crate) fn copy(&self, dir: &Path) -> Result<Self> {
+        let copy = Self { dir: dir.to_owned(), port: 0, ..self.clone() };
+        copy.make_folders()?;
+        let mut command = self.program("pg_basebackup");
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-w"]);
+        // The log it needs to be whole comes along; what was written later is in the archive.
+        command.args(["-c", "fast", "-X", "stream", "--no-sync", "-D"]).arg(copy.data());
+        run(&mut command, "pg_basebackup")?;
+        Ok(copy)
+    }
+
+    /// Where this server puts its finished segments of log, under [`Settings::archiving`].
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.dir.join(ARCHIVE)
+    }
+
+    /// Adds settings, and the file that says how a copy begins.
+    pub(crate) fn prepare(&self, settings: &Settings, signal: &str) -> Result<()> {
+        self.configure(settings)?;
+        let path = self.data().join(signal);
+        fs::write(&path, "").context(|| format!("make {}", path.display()))?;
+        self.account.own(&path)
+    }
+
+    /// Starts the server on a free port.
+    pub(crate) fn start_anywhere(&mut self) -> Result<()> {
         let mut last = Error::new("no port was tried");
         for _ in 0..PORT_TRIES {
-            cluster.port = free_port()?;
-            match cluster.start_once() {
-                Ok(()) => return Ok(cluster),
+            self.port = free_port()?;
+            match self.start_once() {
+                Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
@@ -97,6 +127,18 @@ impl Cluster {
         // C.UTF-8 exists on every Linux of the last decade, elsewhere plain C must do.
         command.arg(if cfg!(target_os = "linux") { "--locale=C.UTF-8" } else { "--locale=C" });
         run(&mut command, "initdb")?;
+        self.configure(settings)
+    }
+
+    fn make_folders(&self) -> Result<()> {
+        for folder in [self.dir.clone(), self.dir.join("sock"), self.archive()] {
+            folder::make(&folder)?;
+            self.account.own(&folder)?;
+        }
+        Ok(())
+    }
+
+    fn configure(&self, settings: &Settings) -> Result<()> {
         let path = self.data().join("postgresql.conf");
         let mut conf = fs::OpenOptions::new()
             .append(true)

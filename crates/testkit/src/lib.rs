@@ -59,7 +59,7 @@ use std::sync::Once;
 pub use database::{Template, TestDatabase};
 pub use error::Error;
 pub use model_server::{ModelReply, ModelRequest, ModelServer};
-pub use own::{OwnServer, StopMode};
+pub use own::{BaseBackup, Begin, OwnServer, StopMode};
 pub use proxy::{Proxy, Trip, When};
 
 /// Makes certificates for a [`TlsProxy`].

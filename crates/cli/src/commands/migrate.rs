@@ -104,7 +104,7 @@ impl Down {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::Usage("taking steps back destroys data: add --yes".to_owned()));
+            return Err(Failure::Unsure("taking steps back destroys data".to_owned()));
         }
         eprint!("take {place} back to step {}, with the data of later steps? [y/N] ", self.to);
         std::io::stderr().flush()?;

@@ -99,6 +99,7 @@ async fn cycle(
     let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();
     // A handle that is opened for one call should not pay for upkeep before it.
     let mut wake = start + limits::UPKEEP_PAUSE;
+    let mut measured: Option<Instant> = None;
     loop {
         tokio::select! {
             // Also when the sender is gone: the handle was dropped.
@@ -120,9 +121,19 @@ async fn cycle(
             }
         }
         gauge_lag(store.as_ref()).await;
+        if measured.is_none_or(|at| at.elapsed() >= limits::DEPTH_EVERY) {
+            measured = Some(Instant::now());
+            gauge_depths(store.as_ref()).await;
+        }
         let next = due.iter().map(|(at, _)| *at).min().unwrap_or_else(Instant::now);
         // Never a busy loop, even when a task always has more.
         wake = next.max(Instant::now() + Duration::from_millis(10));
+    }
+}
+
+async fn gauge_depths(store: &dyn Store) {
+    if let Ok(depths) = store.upkeep().depths().await {
+        metrics::depths(&depths);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What `doctor` says of upkeep: which task is overdue or failing, and what helps.
 
 use chrono::{DateTime, Utc};
-use mnemon_core::limits;
 use mnemon_core::store::Finding;
 use mnemon_core::upkeep::{Task, TaskStatus};
+use mnemon_core::{limits, troubles};
 
 /// One finding per task.
 pub(crate) fn findings(status: &[TaskStatus], now: DateTime<Utc>) -> Vec<Finding> {
@@ -11,29 +11,22 @@ pub(crate) fn findings(status: &[TaskStatus], now: DateTime<Utc>) -> Vec<Finding
 }
 
 fn finding(status: &TaskStatus, now: DateTime<Utc>) -> Finding {
-    let check = format!("upkeep {}", status.name);
-    let fix = format!(
-        "run `mnemon upkeep --once --only {}`, or keep a process open that does upkeep",
-        status.name
-    );
+    let (check, task) = (format!("upkeep {}", status.name), ("task", &*status.name));
     if let (1.., Some(error)) = (status.errors, &status.last_error) {
-        let message = format!("failed {} times in a row, last: {error}", status.errors);
-        return Finding::warning(check, message, fix);
+        let message = format!("failed {} times in a row", status.errors);
+        return troubles::UPKEEP_FAILING.under(check, message, &[task, ("error", error)]);
     }
     let waiting = match status.lag {
         0 => return Finding::ok(check, "nothing is waiting"),
         1 => "1 row is waiting".to_owned(),
         rows => format!("{rows} rows are waiting"),
     };
-    match status.last_run {
-        Some(last) if !overdue(&status.name, last, now) => Finding::ok(check, waiting),
-        Some(last) => {
-            let minutes = (now - last).num_minutes();
-            let message = format!("{waiting}; it last ran {minutes} minutes ago");
-            Finding::warning(check, message, fix)
-        }
-        None => Finding::warning(check, format!("{waiting}; it never ran"), fix),
-    }
+    let last = match status.last_run {
+        Some(last) if !overdue(&status.name, last, now) => return Finding::ok(check, waiting),
+        Some(last) => format!("{} minutes ago", (now - last).num_minutes()),
+        None => "never".to_owned(),
+    };
+    troubles::UPKEEP_OVERDUE.under(check, waiting, &[task, ("last", &last)])
 }
 
 fn overdue(name: &str, last: DateTime<Utc>, now: DateTime<Utc>) -> bool {
@@ -77,7 +70,10 @@ mod tests {
         assert_eq!(finding(&recent, now).severity, Severity::Ok);
         let finding = finding(&old, now);
         assert_eq!(finding.severity, Severity::Warning);
-        assert_eq!(finding.message, "7 rows are waiting; it last ran 10 minutes ago");
+        assert_eq!(
+            finding.message,
+            "7 rows are waiting: no process does upkeep; it last ran 10 minutes ago"
+        );
         assert!(finding.fix.unwrap().contains("mnemon upkeep --once --only text-counts"));
     }
 
@@ -89,6 +85,6 @@ mod tests {
 
         let message = finding(&status, now).message;
 
-        assert_eq!(message, "failed 3 times in a row, last: the disk is full");
+        assert_eq!(message, "failed 3 times in a row: it said: the disk is full");
     }
 }

@@ -6,15 +6,43 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mnemon_core::dead_letters::{Delivery, DeliveryReceipt, refused};
 use mnemon_core::scope::Admitted;
+use serde_json::Value;
 use sqlx::postgres::PgConnection;
-use sqlx::{query, query_scalar};
+use sqlx::{query_as, query_scalar};
 
 use crate::error::Fault;
 
+/// An item in a worker's hands.
+struct Taken {
+    item_id: String,
+    delivery: i64,
+    item: Value,
+    error: String,
+    attempts: i32,
+    buried_at: DateTime<Utc>,
+    visible_at: DateTime<Utc>,
+}
+
+impl Taken {
+    fn of(self, queue: &str) -> Delivery {
+        Delivery {
+            receipt: DeliveryReceipt {
+                queue: queue.to_owned(),
+                item_id: self.item_id,
+                delivery: self.delivery,
+            },
+            item: self.item,
+            error: self.error,
+            attempts: self.attempts.unsigned_abs(),
+            buried_at: self.buried_at,
+            visible_at: self.visible_at,
+        }
+    }
+}
+
 /// Takes what is ready. The index holds what may be taken in the order in which it becomes
 /// visible: what others have in hand stands behind the end of the range. Rows are found again by
-/// their places in the table, which stand still while they are locked: a plan made for any count
-/// would read the whole table.
+/// their places in the table, which stand still while they are locked.
 pub(super) async fn take(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
@@ -22,7 +50,62 @@ pub(super) async fn take(
     count: u32,
     visibility: Duration,
 ) -> Result<Vec<Delivery>, Fault> {
-    let rows = query!(
+    let taken = match count {
+        1 => take_one(conn, scope, queue, visibility).await?,
+        _ => take_many(conn, scope, queue, count, visibility).await?,
+    };
+    Ok(taken.into_iter().map(|taken| taken.of(queue)).collect())
+}
+
+/// The queue's first: what a worker does all day.
+///
+/// Who may see an item is asked by CASE, here and below: of `$3 is null or user_id = $3` the
+/// planner expects next to nothing, holds a plan for any scope for dear, and plans anew every time.
+async fn take_one(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    queue: &str,
+    visibility: Duration,
+) -> Result<Vec<Taken>, Fault> {
+    let taken = query_as!(
+        Taken,
+        r#"
+        update mnemon.dead_letters d
+        set visible_at = mnemon.now() + make_interval(secs => $5), delivery = d.delivery + 1,
+            taken = true
+        where d.tenant = $1 and d.ctid = (
+            select r.ctid
+            from mnemon.dead_letters r
+            where r.tenant = $1 and r.queue = $2 and r.visible_at <= (select mnemon.now())
+              and r.reprocess_eligible and not r.manual_review_required
+              and case when $3::text is null then true else r.user_id = $3 end
+              and case when $4::text is null then true else r.agent_id = $4 end
+            order by r.visible_at, r.buried_at, r.item_id
+            limit 1
+            for no key update skip locked
+        )
+        returning d.item_id, d.delivery, d.item, d.error, d.attempts, d.buried_at, d.visible_at
+        "#,
+        scope.tenant,
+        queue,
+        scope.user,
+        scope.agent,
+        visibility.as_secs_f64(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(taken)
+}
+
+async fn take_many(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    queue: &str,
+    count: u32,
+    visibility: Duration,
+) -> Result<Vec<Taken>, Fault> {
+    let taken = query_as!(
+        Taken,
         r#"
         with clock as materialized (
             select mnemon.now() as at
@@ -31,9 +114,11 @@ pub(super) async fn take(
             from mnemon.dead_letters d
             where d.tenant = $1 and d.queue = $2 and d.visible_at <= (select at from clock)
               and d.reprocess_eligible and not d.manual_review_required
-              and ($3::text is null or d.user_id = $3) and ($4::text is null or d.agent_id = $4)
+              and case when $3::text is null then true else d.user_id = $3 end
+              and case when $4::text is null then true else d.agent_id = $4 end
             order by d.visible_at, d.buried_at, d.item_id
-            limit $5
+            -- Not a parameter: one plan for any count.
+            limit (select $5::int8)
             for no key update skip locked
         ), taken as (
             update mnemon.dead_letters d
@@ -57,21 +142,7 @@ pub(super) async fn take(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Delivery {
-            receipt: DeliveryReceipt {
-                queue: queue.to_owned(),
-                item_id: row.item_id,
-                delivery: row.delivery,
-            },
-            item: row.item,
-            error: row.error,
-            attempts: row.attempts.unsigned_abs(),
-            buried_at: row.buried_at,
-            visible_at: row.visible_at,
-        })
-        .collect())
+    Ok(taken)
 }
 
 /// Removes an item that is dealt with, with its attempts.

@@ -168,6 +168,28 @@ pub(crate) async fn dead_rows(conn: &mut PgConnection) -> Result<u64, Fault> {
     Ok(dead.unsigned_abs())
 }
 
+/// Items of all tenants by the name of their state, up to [`limits::DEPTH_MAX`] of them in all.
+pub(crate) async fn depths(conn: &mut PgConnection) -> Result<Vec<(String, u64)>, Fault> {
+    let rows = query!(
+        r#"
+        select case when d.taken and d.visible_at > d.at then 'in_flight'
+                    when not d.reprocess_eligible then 'rejected'
+                    when d.manual_review_required then 'review'
+                    when d.visible_at > d.at then 'delayed'
+                    else 'ready' end as "state!",
+               count(*) as "items!"
+        from (select taken, visible_at, reprocess_eligible, manual_review_required,
+                     (select mnemon.now()) as at
+              from mnemon.dead_letters limit $1) d
+        group by 1
+        "#,
+        i64::from(limits::DEPTH_MAX),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.state, row.items.unsigned_abs())).collect())
+}
+
 /// Frees the space of dead rows. Outside any transaction; leaves a table alone that somebody else
 /// vacuums or changes.
 pub(crate) async fn shrink(conn: &mut PgConnection) -> Result<u64, Fault> {

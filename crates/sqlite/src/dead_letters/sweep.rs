@@ -3,7 +3,7 @@
 use mnemon_core::dead_letters::{Handled, LetterFilter, Prune, Retry};
 use mnemon_core::limits;
 use mnemon_core::scope::Admitted;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, named_params, params};
 
 use super::filter::{Asked, Named};
 use super::read::absent;
@@ -38,10 +38,27 @@ pub(crate) mod sql {
         );
         SEEN = "select 1 from dead_letters where tenant = ?1 and queue = ?2 and item_id = ?3 \
             and (?4 is null or user_id = ?4) and (?5 is null or agent_id = ?5)";
+        /// All tenants, a bounded number of items.
+        DEPTHS = concat!(
+            "select ", state!(), " as state, count(*) from (select taken, visible_at, \
+             reprocess_eligible, manual_review_required from dead_letters limit :limit) \
+             group by state"
+        );
         FORGET = "delete from dead_letters where tenant = ?1 and queue = ?2 and item_id = ?3";
         FORGET_ATTEMPTS = "delete from dead_letter_attempts \
             where tenant = ?1 and queue = ?2 and item_id = ?3";
     }
+}
+
+/// Items of all tenants by the name of their state, up to [`limits::DEPTH_MAX`] of them in all.
+pub(crate) fn depths(conn: &Connection) -> Done<Vec<(String, u64)>> {
+    let found = conn
+        .prepare_cached(sql::DEPTHS)?
+        .query_map(named_params! { ":now": now(conn)?, ":limit": limits::DEPTH_MAX }, |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(found)
 }
 
 const MOST: u32 = limits::LETTER_BATCH;

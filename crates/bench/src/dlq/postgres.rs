@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
-use super::{CONSUMERS, Failed, ITEM, TENANT};
+use super::{CONSUMERS, Failed, TENANT, enough};
 
 /// Who does the same work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub(super) enum Peer {
     Pgmq,
 }
 
+/// Items as they fail: some 300 bytes.
+const ITEM: &str = r"jsonb_build_object('n', n, 'path', 'src/lib.rs', 'text', repeat('x', 240))";
 /// Moves one item out of sight.
 const RAW_TAKE: &str = "update mnemon.dead_letters d \
     set visible_at = clock_timestamp() + interval '60 s', delivery = d.delivery + 1, taken = true \
@@ -76,18 +78,34 @@ pub(super) async fn fill(conn: &mut PgConnection, queue: &str, items: f64) -> Re
 }
 
 /// What both tables take, with their indexes, in bytes.
-pub(super) async fn size(conn: &mut PgConnection) -> Result<f64, Failed> {
+pub(super) async fn size(url: &str) -> Result<f64, Failed> {
+    let mut conn = PgConnection::connect(url).await?;
     let size = sqlx::query_scalar(
         "select (pg_total_relation_size('mnemon.dead_letters') \
          + pg_total_relation_size('mnemon.dead_letter_attempts'))::float8",
     );
-    Ok(size.fetch_one(conn).await?)
+    let size = size.fetch_one(&mut conn).await?;
+    conn.close().await?;
+    Ok(size)
+}
+
+pub(super) async fn empty(url: &str) -> Result<(), Failed> {
+    let mut conn = PgConnection::connect(url).await?;
+    conn.execute("truncate mnemon.dead_letters, mnemon.dead_letter_attempts").await?;
+    Ok(conn.close().await?)
+}
+
+pub(super) async fn pack(url: &str) -> Result<(), Failed> {
+    let mut conn = PgConnection::connect(url).await?;
+    conn.execute("vacuum full mnemon.dead_letters").await?;
+    conn.execute("vacuum full mnemon.dead_letter_attempts").await?;
+    Ok(conn.close().await?)
 }
 
 impl Peer {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Raw => "the raw SKIP LOCKED loop",
+            Self::Raw => "the raw loop",
             Self::PgmqShape => "a loop of pgmq's shape",
             Self::Pgmq => "pgmq's own functions",
         }
@@ -116,11 +134,12 @@ impl Peer {
     }
 
     async fn prepare(self, url: &str, queue: &str, time: Duration) -> Result<(), Failed> {
-        if self == Self::Raw {
-            return super::fill(url, queue, time).await;
-        }
-        let items = (time.as_secs_f64() * 8_000.0).max(2_000.0).round();
+        let items = enough(time);
         let mut conn = PgConnection::connect(url).await?;
+        if self == Self::Raw {
+            fill(&mut conn, queue, items).await?;
+            return Ok(conn.close().await?);
+        }
         let send = if self == Self::PgmqShape {
             conn.execute("drop table if exists dlq_peer").await?;
             conn.execute(
