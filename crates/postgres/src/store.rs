@@ -22,6 +22,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{query, query_scalar};
 
 use crate::announce::Moves;
+use crate::claims::together::Together;
 use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
@@ -36,6 +37,8 @@ pub struct PostgresStore {
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
+    /// Claims that are written together.
+    pub(crate) together: Arc<Together>,
 }
 
 impl PostgresStore {
@@ -91,7 +94,8 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let store = Self { link, moves, turns, rules: RwLock::new(Rules::default()) };
+        let (rules, together) = (RwLock::new(Rules::default()), Arc::default());
+        let store = Self { link, moves, turns, rules, together };
         store.make_partitions().await?;
         Ok(store)
     }
