@@ -1,6 +1,7 @@
 //! `mnemon-bench`: every performance claim of Mnemon, measured beside its peer or its limit in
 //! the same run. Results on stdout, progress on stderr; exit code 1 when a bar was missed.
 
+mod claims;
 mod clients;
 mod dlq;
 mod events;
@@ -32,6 +33,8 @@ struct Cli {
 enum Bench {
     /// The benches there are.
     List,
+    /// What claims cost as a ledger and a line grow, beside mempill; agents writing at once.
+    Claims(claims::Options),
     /// Ten thousand logical clients over a pool of twenty.
     Clients(clients::Options),
     /// Dead letters beside raw loops and pgmq; what the tables weigh after many cycles.
@@ -53,7 +56,11 @@ enum Bench {
 }
 
 /// Name and claim of every bench, in the order of the help.
-const BENCHES: [(&str, &str); 9] = [
+const BENCHES: &[(&str, &str)] = &[
+    (
+        "claims",
+        "a long ledger or line costs at most 1.5 of a short one; 32 agents reach half of one-row commits",
+    ),
     ("clients", "10,000 clients over 20 connections are served; one more than may wait is refused"),
     (
         "dlq",
@@ -98,6 +105,7 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
             list(cli.json);
             return Ok(true);
         }
+        Bench::Claims(options) => claims::run(options).await?,
         Bench::Clients(options) => clients::run(options).await?,
         Bench::Dlq(options) => dlq::run(options).await?,
         Bench::Events(options) => events::run(options).await?,

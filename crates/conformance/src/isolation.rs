@@ -228,9 +228,11 @@ async fn changes(ctx: &Ctx, probe: &dyn Probe, verb: &str) {
         }
     }
     for tenant in TENANTS {
-        let all = rows.iter().filter(|standing| standing.row.writer.tenant == tenant);
-        let labels = all.map(|standing| standing.row.label.clone()).collect();
         let service = service(rule, tenant);
+        let all = rows.iter().filter(|standing| {
+            model::sees(rule, &service, &standing.row.writer, &standing.row.sharing)
+        });
+        let labels = all.map(|standing| standing.row.label.clone()).collect();
         let left = probe.read(store.as_ref(), probe.reads()[0], &service, &rows).await;
         assert_eq!(left.expect("a service reads"), Seen::Labels(labels), "what was not reached");
     }

@@ -261,6 +261,10 @@ pub const CLAIM_PARENTS: usize = 64;
 pub const CLAIM_REASON_BYTES: usize = 4 * 1024;
 /// The longest time an oracle may be given.
 pub const ADJUDICATION_TTL_MAX: Duration = Duration::from_hours(24 * 3650);
+/// Claims of different agents that one transaction writes together.
+pub const CLAIMS_TOGETHER: usize = 64;
+/// Transactions of one process that write claims together, at once.
+pub const CLAIM_WRITERS: u32 = 2;
 /// Lines one `reconcile` puts in order.
 pub const RECONCILE_LINES: usize = 500;
 /// Questions that one `escalate` or `reconcile` asks about a line at the most.

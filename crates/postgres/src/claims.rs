@@ -9,6 +9,7 @@ pub(crate) mod questions;
 mod read;
 mod rebuild;
 mod rows;
+pub(crate) mod together;
 pub(crate) mod write;
 
 use std::sync::PoisonError;
@@ -18,8 +19,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::{
     AsOf, Asked, Asserted, AuditQuery, AuditVerdict, Belief, Changed, ClaimWrite, Claims, HandleId,
-    History, LedgerEntry, Line, NewClaim, PendingAdjudication, Rebuilt, Rules, SubjectBelief,
-    Undelivered, history, pending,
+    History, LedgerEntry, Line, NewClaim, PendingAdjudication, Provenance, Rebuilt, Rules,
+    SubjectBelief, Undelivered, history, pending,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
@@ -48,9 +49,16 @@ impl Claims for PostgresStore {
         claim: NewClaim,
         guard: Option<&Guard>,
     ) -> Result<Asserted> {
+        let whose = scope;
         let scope = &scope.admit(Facet::Claims)?;
         claim.check()?;
         locks::check_guard(guard)?;
+        if guard.is_none() && claim.provenance != Provenance::RecallReEntry {
+            let told = self.together.assert(&self.link, whose, &claim, self.rules()).await;
+            if let Some(outcome) = told {
+                return outcome;
+            }
+        }
         // Without a request's name a repeat after a lost answer would be one more claim.
         let retry = match claim.request_id {
             Some(_) => Retry::Idempotent,

@@ -22,6 +22,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{query, query_scalar};
 
 use crate::announce::Moves;
+use crate::claims::together::Together;
 use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
@@ -38,6 +39,8 @@ pub struct PostgresStore {
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
+    /// Claims that are written together.
+    pub(crate) together: Arc<Together>,
 }
 
 impl PostgresStore {
@@ -99,7 +102,8 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let store = Self { link, moves, ddl, turns, rules: RwLock::new(Rules::default()) };
+        let (rules, together) = (RwLock::new(Rules::default()), Arc::default());
+        let store = Self { link, moves, ddl, turns, rules, together };
         store.make_partitions().await?;
         Ok(store)
     }

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
-use super::rows::{Row, WHAT, claim, recorded};
+use super::rows::{Row, WHAT, claim, column, recorded};
 use super::{agent, questions};
 use crate::error::Fault;
 use crate::row;
@@ -104,6 +104,94 @@ pub(super) async fn is_said(
     .fetch_one(conn)
     .await?;
     Ok(said)
+}
+
+/// A line of some agent, and the times a question about it is about.
+pub(super) struct About<'a> {
+    pub(super) scope: &'a Admitted<'a>,
+    pub(super) line: Line,
+    pub(super) span: Span,
+}
+
+/// [`current`] of lines of different agents, in the order asked.
+pub(super) async fn current_of(
+    conn: &mut PgConnection,
+    all: &[About<'_>],
+    rules: &Rules,
+) -> Result<Vec<Vec<Recorded>>, Fault> {
+    // What lies behind a lateral reference is asked once per line, by its index: `offset 0` keeps
+    // the planner from joining whole tables instead.
+    let found = query!(
+        r#"
+        select k.place as "place!", c.id, c.subject, c.predicate, c.value, c.cardinality,
+               c.provenance, c.valid_start, c.valid_end, c.valid_time_confidence,
+               c.start_granularity, c.end_granularity, c.value_confidence, c.criticality,
+               c.derivation_depth, c.excludes, c.recorded_at, n.disposition as "disposition!",
+               n.bound_at as "bound_at?", n.re_entries::bigint as "re_entries!"
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
+                    $6::timestamptz[]) with ordinality
+            as k (tenant, agent_id, subject, predicate, since, until, place)
+        cross join lateral (
+            select m.* from mnemon.claim_current m
+            where m.tenant = k.tenant and m.agent_id = k.agent_id and m.subject = k.subject
+              and m.predicate = k.predicate
+              and m.ends_at > coalesce(k.since, '-infinity'::timestamptz)
+              and m.starts_at < coalesce(k.until, 'infinity'::timestamptz)
+            union all
+            select m.* from mnemon.claim_current m
+            where m.tenant = k.tenant and m.agent_id = k.agent_id and m.subject = k.subject
+              and m.predicate = k.predicate
+              and m.valid_time_confidence < 1 and m.bound_at is null
+              and m.starts_at > '-infinity' and m.valid_time_confidence < $7
+              and not (m.ends_at > coalesce(k.since, '-infinity'::timestamptz)
+                       and m.starts_at < coalesce(k.until, 'infinity'::timestamptz))
+            offset 0
+        ) n
+        cross join lateral (
+            select c.* from mnemon.claims c
+            where c.tenant = n.tenant and c.agent_id = n.agent_id and c.id = n.claim_id
+            offset 0
+        ) c
+        "#,
+        &column(all, |about| about.scope.tenant) as &[&str],
+        &column(all, |about| about.scope.agent) as &[Option<&str>],
+        &column(all, |about| about.line.subject.as_str()) as &[&str],
+        &column(all, |about| about.line.predicate.as_str()) as &[&str],
+        &column(all, |about| about.span.from) as &[Option<DateTime<Utc>>],
+        &column(all, |about| about.span.until) as &[Option<DateTime<Utc>>],
+        rules.valid_time_confidence_threshold,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut lines = vec![Vec::new(); all.len()];
+    for found in found {
+        let place = usize::try_from(found.place - 1).unwrap_or(usize::MAX);
+        let row = Row {
+            id: found.id,
+            subject: found.subject,
+            predicate: found.predicate,
+            value: found.value,
+            cardinality: found.cardinality,
+            provenance: found.provenance,
+            valid_start: found.valid_start,
+            valid_end: found.valid_end,
+            valid_time_confidence: found.valid_time_confidence,
+            start_granularity: found.start_granularity,
+            end_granularity: found.end_granularity,
+            value_confidence: found.value_confidence,
+            criticality: found.criticality,
+            derivation_depth: found.derivation_depth,
+            excludes: found.excludes,
+            recorded_at: found.recorded_at,
+            disposition: found.disposition,
+            bound_at: found.bound_at,
+            re_entries: found.re_entries,
+        };
+        if let Some(line) = lines.get_mut(place) {
+            line.push(row.try_into()?);
+        }
+    }
+    Ok(lines)
 }
 
 /// A reading of some predicates of a subject: when it is, and what may count then. The agent's

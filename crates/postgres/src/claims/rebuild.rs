@@ -127,6 +127,6 @@ async fn put_right(
         return Ok(false);
     }
     change::displace(conn, scope, recorded).await?;
-    change::place(conn, scope, recorded).await?;
+    change::put(conn, scope, recorded).await?;
     Ok(true)
 }

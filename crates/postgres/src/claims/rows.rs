@@ -92,3 +92,14 @@ pub(super) fn word_of<T: Serialize>(value: Option<T>) -> Option<String> {
         _ => None,
     }
 }
+
+/// Ids as the text of an array: an array cannot be a value of a column that is unnested.
+pub(super) fn uuids(ids: &[ClaimId]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
+
+/// The values of one column of rows that are written together.
+pub(super) fn column<'a, T, V>(rows: &'a [T], value: impl Fn(&'a T) -> V) -> Vec<V> {
+    rows.iter().map(value).collect()
+}

@@ -5,7 +5,7 @@ use mnemon_core::claims::adjudicate::{Decided, Fresh, Seen, assertion, next_time
 use mnemon_core::claims::change::Change;
 use mnemon_core::claims::resolve::{self, LineState};
 use mnemon_core::claims::{
-    Asserted, Changed, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
+    Asserted, Changed, Claim, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
 };
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, limits};
@@ -13,7 +13,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::query;
 use uuid::Uuid;
 
-use super::lines::Span;
+use super::change::Behind;
+use super::lines::{About, Span};
 use super::{Head, agent, change, ledger, lines, questions};
 use crate::error::Fault;
 use crate::row;
@@ -55,9 +56,109 @@ async fn decide(
     let span = Span::of(&new.valid_time, rules);
     let near = lines::current(conn, scope, &line, span, rules).await?;
     let beyond = near.is_empty() && !span.is_all() && lines::is_said(conn, scope, &line).await?;
-    let fresh = Fresh { claim: ClaimId(Uuid::now_v7()), handle: HandleId(Uuid::now_v7()) };
     let seen = Seen { line: &near, beyond, named: &named, at };
-    Ok(assertion(scope, new, fresh, seen, rules)?)
+    Ok(assertion(scope, new, fresh(), seen, rules)?)
+}
+
+/// What the caller of one claim is told.
+pub(super) type Outcome = mnemon_core::Result<Asserted>;
+
+/// A claim to write together with those of other agents.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) scope: &'a Admitted<'a>,
+    pub(super) claim: &'a NewClaim,
+}
+
+/// Writes claims of different agents inside the caller's transaction, each as if alone; waits for no
+/// agent. `None` for a claim whose agent is new, or that somebody else writes for: it is still to
+/// be written.
+pub(super) async fn assert_all(
+    conn: &mut PgConnection,
+    all: &[Said<'_>],
+    rules: &Rules,
+) -> Result<Vec<Option<Outcome>>, Fault> {
+    let scopes: Vec<&Admitted<'_>> = all.iter().map(|said| said.scope).collect();
+    let heads = ledger::lock_free(conn, &scopes).await?;
+    let mut done: Vec<Option<Outcome>> = all.iter().map(|_| None).collect();
+    let mut open = Vec::new();
+    for (place, (said, head)) in all.iter().zip(heads).enumerate() {
+        let Some((head, now)) = head else { continue };
+        match prepare(conn, *said, rules).await {
+            Ok(Ready::First(first)) => done[place] = Some(Ok(first)),
+            Ok(Ready::About(named, about)) => {
+                let at = next_time(head.map(|head| head.last_time), now);
+                open.push((Open { place, said: *said, head, at, named }, about));
+            }
+            Err(Fault::Core(error)) => done[place] = Some(Err(error)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    if open.is_empty() {
+        return Ok(done);
+    }
+    let (open, about): (Vec<Open<'_>>, Vec<About<'_>>) = open.into_iter().unzip();
+    let near = lines::current_of(conn, &about, rules).await?;
+    let mut decided = Vec::new();
+    for ((open, about), near) in open.iter().zip(&about).zip(&near) {
+        let beyond = near.is_empty()
+            && !about.span.is_all()
+            && lines::is_said(conn, about.scope, &about.line).await?;
+        let seen = Seen { line: near, beyond, named: &open.named, at: open.at };
+        match assertion(open.said.scope, open.said.claim, fresh(), seen, rules) {
+            Ok(outcome) => decided.push((open, outcome)),
+            Err(error) => done[open.place] = Some(Err(error)),
+        }
+    }
+    let mut written: Vec<Behind<'_>> = decided
+        .iter()
+        .map(|(open, decided)| Behind {
+            scope: open.said.scope,
+            head: open.head,
+            change: &decided.change,
+        })
+        .collect();
+    change::apply_all(conn, &mut written).await?;
+    for (open, decided) in decided {
+        done[open.place] = Some(Ok(decided.asserted));
+    }
+    Ok(done)
+}
+
+/// A claim of several that is still to be decided.
+struct Open<'a> {
+    place: usize,
+    said: Said<'a>,
+    head: Option<Head>,
+    at: DateTime<Utc>,
+    named: Vec<Claim>,
+}
+
+/// What is known of a claim under its agent's lock.
+enum Ready<'a> {
+    /// It repeats a request.
+    First(Asserted),
+    /// The claims it names, and the line it is about.
+    About(Vec<Claim>, About<'a>),
+}
+
+async fn prepare<'a>(
+    conn: &mut PgConnection,
+    said: Said<'a>,
+    rules: &Rules,
+) -> Result<Ready<'a>, Fault> {
+    let Said { scope, claim } = said;
+    if let Some(first) = first_outcome(conn, scope, claim).await? {
+        return Ok(Ready::First(first));
+    }
+    let named = lines::named(conn, scope, &claim.named()).await?;
+    let span = Span::of(&claim.valid_time, rules);
+    Ok(Ready::About(named, About { scope, line: claim.line()?, span }))
+}
+
+/// Ids for what a decision may make.
+fn fresh() -> Fresh {
+    Fresh { claim: ClaimId(Uuid::now_v7()), handle: HandleId(Uuid::now_v7()) }
 }
 
 /// Writes about claims that are there, inside the caller's transaction.
