@@ -1,10 +1,12 @@
 //! Checkpoints on PostgreSQL: a head per thread on whose row its writers queue, manifests that
 //! inherit, values by their content.
 
+mod ahead;
 mod copy;
 mod put;
 mod read;
 mod remove;
+mod swift;
 mod writes;
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ use mnemon_core::checkpoints::{
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, Page, Paged, Result, Scope};
+use uuid::Uuid;
 
 use crate::link::{Call, Retry, work};
 use crate::locks;
@@ -33,6 +36,11 @@ impl Checkpoints for PostgresStore {
         put.check()?;
         locks::check_guard(guard)?;
         let packed = &pack(put).await?;
+        if guard.is_none()
+            && let Some(placed) = self.put_alone(scope, packed).await?
+        {
+            return Ok(placed);
+        }
         let guards = guard.map_or(&[][..], std::slice::from_ref);
         // A repeat after a lost answer would be one more version.
         let call = calling("putting a checkpoint", scope, Retry::Never);
@@ -228,6 +236,42 @@ impl Checkpoints for PostgresStore {
         let call = calling("deleting checkpoints of runs", scope, Retry::Idempotent);
         self.link
             .transaction(call, |conn| work(async move { remove::runs(conn, scope, runs).await }))
+            .await
+    }
+}
+
+impl PostgresStore {
+    /// Puts a checkpoint without a transaction; `None` where that needs the thread's lock.
+    ///
+    /// The id is fixed before anything is sent, so that a put whose answer was lost is recognised
+    /// when it is sent again.
+    async fn put_alone(
+        &self,
+        scope: &Admitted<'_>,
+        packed: &Packed<Put>,
+    ) -> Result<Option<Placed>> {
+        let fresh = Uuid::now_v7();
+        let id = packed.given().id.clone().unwrap_or_else(|| CheckpointId(fresh.to_string()));
+        let id = &id;
+        let mut sent = false;
+        let call = calling("putting a checkpoint", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| {
+                let again = std::mem::replace(&mut sent, true);
+                work(async move {
+                    if again
+                        && let Some(placed) = ahead::landed(conn, scope, packed, id).await?
+                    {
+                        return Ok(Some(placed));
+                    }
+                    if swift::suits(packed)
+                        && let Some(placed) = swift::put(conn, scope, packed, id).await?
+                    {
+                        return Ok(Some(placed));
+                    }
+                    ahead::put(conn, scope, packed, id, fresh).await
+                })
+            })
             .await
     }
 }

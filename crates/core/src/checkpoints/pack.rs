@@ -11,7 +11,7 @@ use std::ops::Range;
 use fastcdc::v2020::FastCDC;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{self, Content, corrupt};
+use super::manifest::{self, Content, Manifest, corrupt};
 use super::put::Put;
 use super::thread::Thread;
 use super::value::ChannelValue;
@@ -172,6 +172,11 @@ impl<T: Carrier> Packed<T> {
         &self.stored
     }
 
+    /// Whether a value is stored in parts.
+    pub fn is_cut(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece.content, PieceContent::List(_)))
+    }
+
     /// The keys of all blobs, in order.
     pub fn keys(&self) -> Vec<Key> {
         self.pieces.iter().map(|piece| piece.key).collect()
@@ -201,13 +206,22 @@ impl<T: Carrier> Packed<T> {
 
 impl Packed<Put> {
     /// Every changed channel with where its value is.
-    pub(super) fn contents(&self) -> impl Iterator<Item = (&String, Content)> {
+    pub fn contents(&self) -> impl Iterator<Item = (&String, Content)> {
         self.given.channels.iter().zip(&self.stored).map(|((name, value), stored)| {
             let content = match stored {
                 Some(stored) => Content::Stored(stored.clone()),
                 None => Content::Readable { json: value.as_json().unwrap_or_default() },
             };
             (name, content)
+        })
+    }
+}
+
+impl Packed<Put> {
+    /// Whether a manifest holds every value that travels.
+    pub fn is_in(&self, manifest: &Manifest) -> bool {
+        self.contents().all(|(name, content)| {
+            manifest.0.get(name).is_some_and(|entry| entry.content.as_ref() == Some(&content))
         })
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn put(
         let plan = plan(standing.as_ref(), packed, scope.user, guards, Uuid::now_v7())?;
         let blobs = packed.blobs(&present)?;
         let written = match standing {
-            Some(_) => follow(conn, scope, packed, &plan, &blobs).await?,
+            Some(_) => follow(conn, scope, packed, &plan, &blobs, None).await?,
             None => start(conn, scope, packed, &plan, &blobs).await?,
         };
         if written {
@@ -54,7 +54,8 @@ pub(crate) async fn put(
     Err(Error::Conflict { kind: "thread", key, expected: None, actual: None }.into())
 }
 
-/// A thread's row, locked until the transaction ends.
+/// A thread's row.
+#[derive(Clone)]
 pub(super) struct Locked {
     pub(super) head_id: String,
     pub(super) version: i64,
@@ -64,7 +65,7 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    fn standing(self, parent: Option<Manifest>) -> Standing {
+    pub(super) fn standing(self, parent: Option<Manifest>) -> Standing {
         Standing {
             fence: self.guard(),
             head: Head { id: CheckpointId(self.head_id), version: self.version },
@@ -161,13 +162,15 @@ fn json(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("a manifest is JSON")
 }
 
-/// Moves the head and writes the checkpoint and what is new of its values, in one statement.
-async fn follow(
+/// Moves the head and writes the checkpoint and what is new of its values, in one statement;
+/// `false` when the thread's row is not the one of `stamp` any more.
+pub(super) async fn follow(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     plan: &Plan,
     blobs: &[Blob],
+    stamp: Option<&str>,
 ) -> Result<bool, Fault> {
     let (put, placed) = (packed.given(), &plan.placed);
     let blobs = Columns::of(blobs);
@@ -189,6 +192,7 @@ async fn follow(
                     else t.expires_at end
             from clock c
             where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
+              and ($20::text is null or t.xmin::text = $20)
             returning t.user_id, c.at
         ), kept as (
             insert into mnemon.checkpoint_chunks
@@ -222,6 +226,7 @@ async fn follow(
         &blobs.keys as &[&[u8]],
         &blobs.codecs,
         &blobs.bytes as &[&[u8]],
+        stamp,
     )
     .execute(conn)
     .await?;
@@ -229,7 +234,7 @@ async fn follow(
 }
 
 /// Starts the thread with its first checkpoint; `false` when somebody else was faster.
-async fn start(
+pub(super) async fn start(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
