@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
@@ -36,6 +37,8 @@ pub struct PostgresStore {
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
+    /// The keys of checkpoints.
+    pub(crate) sealing: RwLock<Sealing>,
 }
 
 impl PostgresStore {
@@ -91,7 +94,8 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let store = Self { link, moves, turns, rules: RwLock::new(Rules::default()) };
+        let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
+        let store = Self { link, moves, turns, rules, sealing };
         store.make_partitions().await?;
         Ok(store)
     }

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::query;
 use uuid::Uuid;
 
-use super::put::{Locked, MANIFEST, follow, start};
+use super::put::{Locked, MANIFEST, Parent, follow, start};
 use crate::error::Fault;
 use crate::row;
 
@@ -31,7 +31,15 @@ pub(super) async fn put(
         None => None,
         Some(seen) => {
             let manifest = seen.manifest.clone();
-            let parent = manifest.map(|manifest| row::json(manifest, MANIFEST)).transpose()?;
+            let key_id = seen.key_id.clone();
+            let parent = manifest
+                .map(|manifest| row::json(manifest, MANIFEST))
+                .transpose()?
+                .map(|manifest| Parent { manifest, key_id });
+            if parent.as_ref().is_some_and(|parent| !packed.stale(&parent.manifest).is_empty()) {
+                // What it inherits is under an older key, and must be read first.
+                return Ok(None);
+            }
             Some(seen.row.clone().standing(parent))
         }
     };
@@ -55,6 +63,7 @@ struct Seen {
     /// setting does: nothing that was seen is gone while it stands.
     stamp: String,
     manifest: Option<serde_json::Value>,
+    key_id: Option<String>,
     present: HashSet<Key>,
 }
 
@@ -71,7 +80,7 @@ async fn look(
     let found = query!(
         r#"
         select t.head_id, t.version, t.user_id, t.fence_key, t.fence, t.xmin::text as "stamp!",
-               c.manifest as "manifest?",
+               c.manifest as "manifest?", c.key_id as "key_id?",
                array(select k.hash || case when k.codec = 2 then k.bytes else '' end
                      from unnest($5::text[]) as n (name)
                      join mnemon.checkpoint_chunks k
@@ -101,6 +110,7 @@ async fn look(
         },
         stamp: found.stamp,
         manifest: found.manifest,
+        key_id: found.key_id,
         present: found.present.iter().flat_map(|keys| keys.as_chunks::<32>().0).copied().collect(),
     }))
 }
@@ -116,7 +126,7 @@ pub(super) async fn landed(
     let put = packed.given();
     let found = query!(
         r#"
-        select c.version, c.parent_id, c.metadata, c.manifest
+        select c.version, c.parent_id, c.metadata, c.manifest, c.key_id
         from mnemon.checkpoints c
         where c.tenant = $1 and c.thread_id = $2 and c.namespace = $3 and c.id = $4
           and ($5::text is null or c.user_id is null or c.user_id = $5)
@@ -131,7 +141,9 @@ pub(super) async fn landed(
     .await?;
     let Some(found) = found else { return Ok(None) };
     let manifest = row::json(found.manifest, MANIFEST)?;
-    let ours = put.id.is_none() || (found.metadata == put.metadata && packed.is_in(&manifest));
+    // Encrypted metadata is not read for this: the keys of the values tell as much.
+    let says = found.key_id.is_some() || found.metadata == put.metadata;
+    let ours = put.id.is_none() || (says && packed.is_in(&manifest));
     Ok(ours.then(|| Placed {
         id: id.clone(),
         parent: found.parent_id.map(CheckpointId),

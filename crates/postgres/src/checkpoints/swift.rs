@@ -1,7 +1,7 @@
 //! Putting a checkpoint of short values in one statement, without a transaction around it.
 //!
 //! What it decides is `place::plan` as far as that says yes: a thread that is there and nobody's
-//! fenced, the expected head, an id above it, a parent that is there. Whatever else it finds, it
+//! fenced, the expected head, an id above it, a parent that is there and not encrypted. Whatever else it finds, it
 //! writes nothing, and the put goes the long way, where core decides and says why.
 
 use mnemon_core::checkpoints::pack::Packed;
@@ -17,7 +17,8 @@ use crate::error::Fault;
 
 /// Whether one statement may do.
 pub(super) fn suits(packed: &Packed<Put>) -> bool {
-    !packed.is_cut() && packed.given().expected_head != ExpectedHead::Empty
+    // What encrypted metadata is bound to is known only when the manifest is.
+    !packed.is_cut() && packed.key_id().is_none() && packed.given().expected_head != ExpectedHead::Empty
 }
 
 /// The changed channels as a manifest has them, but for their versions.
@@ -59,6 +60,7 @@ pub(super) async fn put(
               and ($7::text is null or t.head_id = $7)
               and t.head_id < $8
               and ($5 or c.id is not null)
+              and c.key_id is null
         ), head as (
             -- A row that somebody changed meanwhile has another stamp: nothing is written.
             update mnemon.threads t
