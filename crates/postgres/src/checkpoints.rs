@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use mnemon_core::checkpoints::pack::{Carrier, Packed};
 use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
@@ -298,9 +298,7 @@ impl PostgresStore {
             .run(call, |conn| {
                 let again = std::mem::replace(&mut sent, true);
                 work(async move {
-                    if again
-                        && let Some(placed) = ahead::landed(conn, scope, packed, id).await?
-                    {
+                    if again && let Some(placed) = ahead::landed(conn, scope, packed, id).await? {
                         return Ok(Some(placed));
                     }
                     if swift::suits(packed)

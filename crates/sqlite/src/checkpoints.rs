@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use mnemon_core::checkpoints::pack::{Carrier, Packed};
 use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::{Error, Facet, Page, Paged, Result, Scope};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::{Page, Paged, Result, Scope};

@@ -577,10 +577,9 @@ impl Blobs {
         };
         let opened = match hashing.seal {
             None => None,
-            Some(seal) => Some(
-                seal.open(&part_of(key, codec), bytes)
-                    .map_err(|broken| broken.into_error(seal, thread, channel))?,
-            ),
+            Some(seal) => Some(seal.open(&part_of(key, codec), bytes).map_err(|broken| {
+                broken.into_error(seal, thread, &format!("channel {channel}"))
+            })?),
         };
         let bytes = opened.as_deref().unwrap_or(bytes);
         let content = match codec {

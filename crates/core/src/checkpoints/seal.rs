@@ -17,7 +17,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde_json::Value;
 
-use super::manifest::{Manifest, corrupt};
+use super::manifest::Manifest;
 use super::pack::Key;
 use super::thread::Thread;
 use crate::error::{Error, Result};
@@ -187,12 +187,11 @@ impl Opener<'_> {
         let Some(seal) = self.seal(at_rest.key_id.as_deref())? else {
             return Ok(at_rest.metadata);
         };
-        let what = format!("the metadata of {}", bound.id);
-        let fail = |reason| corrupt(self.thread, &what, reason);
-        let sealed = at_rest.sealed.ok_or_else(|| fail("it is missing"))?;
-        let open = seal.open(&bound.bytes(), &sealed);
-        let open = open.map_err(|broken| broken.into_error(&seal, self.thread, &what))?;
-        serde_json::from_slice(&open).map_err(|_| fail("it is no JSON"))
+        let what = format!("the metadata of checkpoint {}", bound.id);
+        let fail = |broken: Broken| broken.into_error(&seal, self.thread, &what);
+        let sealed = at_rest.sealed.ok_or_else(|| fail(Broken::Changed))?;
+        let open = seal.open(&bound.bytes(), &sealed).map_err(fail)?;
+        serde_json::from_slice(&open).map_err(|_| fail(Broken::Changed))
     }
 }
 
@@ -334,14 +333,16 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    pub(super) fn into_error(self, seal: &Seal, thread: &Thread, channel: &str) -> Error {
+    /// Named after what does not open: `channel messages`.
+    pub(super) fn into_error(self, seal: &Seal, thread: &Thread, what: &str) -> Error {
         match self {
             Self::WrongKey => {
                 refused(thread, Some(&seal.key_id), "is not the one it was written with")
             }
-            Self::Changed => {
-                corrupt(thread, channel, "it was changed, or was written for another place")
-            }
+            Self::Changed => Error::corrupt(
+                format!("{what} of thread {thread}"),
+                "it was changed, or was written for another place",
+            ),
         }
     }
 }

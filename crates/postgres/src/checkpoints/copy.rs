@@ -224,9 +224,9 @@ async fn rows(
         r#"
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, parent_id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest)
+             session_id, run_id, created_at, metadata, manifest, hashes)
         select $1, $3, namespace, version, id, parent_id, superstep, coalesce($4, user_id),
-               agent_id, session_id, run_id, created_at, metadata, manifest
+               agent_id, session_id, run_id, created_at, metadata, manifest, hashes
         from mnemon.checkpoints
         where tenant = $1 and thread_id = $2 and namespace = any ($5)
         "#,

@@ -198,6 +198,11 @@ fn text(id: Option<&CheckpointId>) -> Option<&str> {
     id.map(|id| id.0.as_str())
 }
 
+fn hashes(packed: &Packed<Put>, plan: &Plan) -> Result<Vec<Vec<u8>>> {
+    let keys = plan.manifest.keys(&packed.given().thread)?;
+    Ok(keys.iter().map(|key| key.to_vec()).collect())
+}
+
 fn json(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("a manifest is JSON")
 }
@@ -243,8 +248,9 @@ pub(super) async fn follow(
         )
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, parent_id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest, key_id, sealed)
-        select $1, $2, $3, $4, $5, $6, $7, h.user_id, $8, $9, $10, h.at, $11, $12, $21, $22
+             session_id, run_id, created_at, metadata, manifest, key_id, sealed,
+             hashes)
+        select $1, $2, $3, $4, $5, $6, $7, h.user_id, $8, $9, $10, h.at, $11, $12, $21, $22, $23
         from head h
         "#,
         scope.tenant,
@@ -269,6 +275,7 @@ pub(super) async fn follow(
         stamp,
         plan.at_rest.key_id,
         plan.at_rest.sealed,
+        &hashes(packed, plan)?,
     )
     .execute(conn)
     .await?;
@@ -306,8 +313,9 @@ pub(super) async fn start(
         )
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest, key_id, sealed)
-        select $1, $2, $3, $4, $5, $9, $6, $7, $8, $10, h.at, $11, $19, $20, $21
+             session_id, run_id, created_at, metadata, manifest, key_id, sealed,
+             hashes)
+        select $1, $2, $3, $4, $5, $9, $6, $7, $8, $10, h.at, $11, $19, $20, $21, $22
         from head h
         "#,
         scope.tenant,
@@ -331,6 +339,7 @@ pub(super) async fn start(
         json(&plan.manifest),
         plan.at_rest.key_id,
         plan.at_rest.sealed,
+        &hashes(packed, plan)?,
     )
     .execute(conn)
     .await?;

@@ -18,7 +18,9 @@ use crate::error::Fault;
 /// Whether one statement may do.
 pub(super) fn suits(packed: &Packed<Put>) -> bool {
     // What encrypted metadata is bound to is known only when the manifest is.
-    !packed.is_cut() && packed.key_id().is_none() && packed.given().expected_head != ExpectedHead::Empty
+    !packed.is_cut()
+        && packed.key_id().is_none()
+        && packed.given().expected_head != ExpectedHead::Empty
 }
 
 /// The changed channels as a manifest has them, but for their versions.
@@ -44,6 +46,7 @@ pub(super) async fn put(
     let blobs = packed.blobs(&std::collections::HashSet::new())?;
     let blobs = Columns::of(&blobs);
     let removed: Vec<String> = put.removed.iter().cloned().collect();
+    let changed: Vec<String> = put.channels.keys().cloned().collect();
     let versions = put.channel_versions.as_ref();
     let versions = versions.map(|all| serde_json::to_value(all).expect("versions are JSON"));
     let placed = query!(
@@ -85,8 +88,10 @@ pub(super) async fn put(
         )
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, parent_id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest)
+             session_id, run_id, created_at, metadata, hashes, manifest)
         select $1, $2, $3, h.version, $8, h.parent, $14, h.user_id, $15, $16, $17, h.at, $18,
+               -- Where nothing is inherited they are those that travel; else they are looked up.
+               case when h.manifest - $20::text[] - $22::text[] = '{}' then $11 end,
                case when $19::jsonb is null then
                    (h.manifest - $20::text[]) || coalesce((
                        select jsonb_object_agg(e.key, e.value || jsonb_build_object('version',
@@ -129,6 +134,7 @@ pub(super) async fn put(
         versions,
         &removed,
         contents(packed),
+        &changed,
     )
     .fetch_optional(conn)
     .await?;
