@@ -2,10 +2,13 @@
 //! with the same expectation.
 
 pub(crate) mod lists;
+pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod removal;
+pub(crate) mod sealed;
 pub(crate) mod storage;
 pub(crate) mod tree;
+pub(crate) mod whole;
 pub(crate) mod writes;
 
 use std::collections::BTreeMap;

@@ -470,6 +470,25 @@ pub fn cases() -> Vec<Case> {
             random_operations_agree_with_a_tree_seed_1,
             random_operations_agree_with_a_tree_seed_2,
         }
+        "checkpoints" => checkpoints::whole {
+            every_field_of_a_checkpoint_comes_back,
+            namespaces_are_threads_of_their_own,
+            what_is_not_there_is_not_found,
+        }
+        "checkpoints" => checkpoints::oracle {
+            every_put_is_decided_as_core_decides_it,
+        }
+        "checkpoints" => checkpoints::sealed {
+            what_is_encrypted_comes_back,
+            equal_parts_are_stored_once_under_keys_too,
+            another_key_is_told_from_a_missing_one,
+            a_new_key_takes_over_put_by_put,
+            what_is_not_encrypted_is_refused,
+            readable_values_and_keys_exclude_each_other,
+            a_copy_is_encrypted_for_its_own_place,
+            a_step_puts_under_keys,
+            random_operations_under_keys_agree_with_a_tree,
+        }
         "workflows" => workflows {
             every_field_of_a_run_comes_back,
             only_legal_transitions_are_written,
@@ -832,6 +851,12 @@ fn under_row_level_security() -> Vec<Case> {
         }
         "checkpoints_rls" => checkpoints::random {
             random_operations_agree_with_a_tree_seed_1,
+        }
+        "checkpoints_rls" => checkpoints::oracle {
+            every_put_is_decided_as_core_decides_it,
+        }
+        "checkpoints_rls" => checkpoints::sealed {
+            random_operations_under_keys_agree_with_a_tree,
         }
         "steps_rls" => steps {
             a_step_writes_every_facet_together,

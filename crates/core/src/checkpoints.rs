@@ -7,17 +7,20 @@
 
 pub mod filter;
 pub mod manifest;
+pub mod moved;
 pub mod pack;
 pub mod place;
 pub mod prune;
 mod put;
 mod read;
+pub mod seal;
 pub mod state;
 pub mod thread;
 mod value;
 pub mod writes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +30,7 @@ pub use place::{Head, Placed, place};
 pub use prune::{Policy, Pruned};
 pub use put::{CheckpointId, ExpectedHead, Put};
 pub use read::{Change, ChannelHistory, Checkpoint, CheckpointInfo, Gathering, diff};
+pub use seal::{DataKey, KeyProvider};
 pub use state::AgentState;
 pub use thread::{Thread, ThreadFilter, ThreadInfo};
 pub use value::{ChannelValue, ChannelVersion};
@@ -49,10 +53,16 @@ use crate::scope::Scope;
 ///   lock, until [`Checkpoints::unfence`].
 /// - A value, or a part of one, is stored once per thread however often it recurs; every load
 ///   verifies it. What nothing names any more goes in the transaction that removes its last name.
+/// - With keys, what is not encrypted under one of them is refused ([`Error::Sealed`]), and every
+///   put brings what it inherits under the current one.
 /// - No pending write is ever without its checkpoint.
 /// - A put on a thread that was deleted starts it anew, at version 1.
 #[async_trait]
 pub trait Checkpoints: Send + Sync {
+    /// Sets the keys under which this handle keeps values and metadata from now on; `None`, as it
+    /// begins: nothing is encrypted. What the other way wrote is refused either way.
+    fn seal_with(&self, keys: Option<Arc<dyn KeyProvider>>);
+
     /// Puts a checkpoint.
     ///
     /// # Errors

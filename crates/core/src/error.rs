@@ -15,6 +15,7 @@
 //! | [`Error::Setup`] | change the installation as the message says | no |
 //! | [`Error::Unavailable`] | retry after the time given | yes |
 //! | [`Error::Closed`] | open again | no |
+//! | [`Error::Sealed`] | open with the key it names, or write the thread anew | no |
 //! | [`Error::Corrupt`] | restore from a backup; report it | no |
 //! | [`Error::Backend`] | read the source chain | no |
 
@@ -137,6 +138,16 @@ pub enum Error {
     /// The handle was closed.
     #[error("this handle was closed")]
     Closed,
+    /// What is encrypted cannot be opened with the keys at hand, or what should be encrypted is not.
+    #[error("thread {thread}: {reason}")]
+    Sealed {
+        /// The thread.
+        thread: String,
+        /// The id of the key, where one is named.
+        key: Option<String>,
+        /// What is wrong with it, naming the key.
+        reason: String,
+    },
     /// What was read cannot be what was written.
     #[error("{what} is corrupt: {reason}")]
     Corrupt {
@@ -204,6 +215,7 @@ impl Error {
             Self::Setup { .. } => "setup",
             Self::Unavailable { .. } => "unavailable",
             Self::Closed => "closed",
+            Self::Sealed { .. } => "sealed",
             Self::Corrupt { .. } => "corrupt",
             Self::Backend { .. } => "backend",
         }

@@ -10,12 +10,14 @@ mod sqlite;
 use std::fmt;
 use std::sync::Arc;
 
+use mnemon_core::checkpoints::KeyProvider;
 use mnemon_core::claims::{Oracle, Rules};
 use mnemon_core::migrations::{MigrateMode, Migrations};
 use mnemon_core::store::Backend;
 use mnemon_core::turns::{Tokens, TurnDefaults};
 use mnemon_core::{Error, Result, Store};
 
+use crate::checkpoints::KeyFile;
 use crate::config::{Config, OracleChoice, SecretUrl};
 use crate::embed::{Embedder, ModelChoice, Prepared};
 use crate::engine::Mnemon;
@@ -49,6 +51,7 @@ pub struct Builder {
     rules: Rules,
     summarizer: Option<Arc<dyn Summarizer>>,
     counter: Option<Arc<dyn Tokens>>,
+    keys: Option<Arc<dyn KeyProvider>>,
     #[cfg(feature = "sqlite")]
     clock: Option<mnemon_sqlite::Clock>,
     #[cfg(feature = "postgres")]
@@ -64,6 +67,7 @@ impl From<Config> for Builder {
             rules: Rules::default(),
             summarizer: None,
             counter: None,
+            keys: None,
             #[cfg(feature = "sqlite")]
             clock: None,
             #[cfg(feature = "postgres")]
@@ -109,6 +113,14 @@ impl Builder {
     #[doc(alias = "table_name")]
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         self.with(|config| config.checkpoints.namespace = namespace.into())
+    }
+
+    /// Encrypts checkpoints at rest, under keys of this provider's instead of those of a file
+    /// (`checkpoints.key_file`).
+    #[must_use]
+    pub fn checkpoint_keys(mut self, keys: Arc<dyn KeyProvider>) -> Self {
+        self.keys = Some(keys);
+        self
     }
 
     /// An embedder of one's own, instead of a model by name.
@@ -199,12 +211,20 @@ impl Builder {
             Some(summarizer) => Some(Arc::clone(summarizer)),
             None => config.turns.summarizer.parse::<SummarizerChoice>()?.load(&config.turns)?,
         };
+        let keys = match (&self.keys, &config.checkpoints.key_file) {
+            (Some(keys), _) => Some(Arc::clone(keys)),
+            (None, Some(file)) => {
+                Some(Arc::new(KeyFile::read(file.as_ref())?) as Arc<dyn KeyProvider>)
+            }
+            (None, None) => None,
+        };
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
         match meet(opened.store.as_ref(), model).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
                 opened.store.claims().configure(rules);
+                opened.store.checkpoints().seal_with(keys);
                 Ok(Mnemon::assemble(
                     opened,
                     embedder,

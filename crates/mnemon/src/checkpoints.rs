@@ -1,5 +1,6 @@
 //! Versioned thread state.
 
+mod keys;
 mod states;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ pub use mnemon_core::checkpoints::*;
 use mnemon_core::locks::Guard;
 use mnemon_core::{Page, Paged, Result, Scope};
 
+pub use keys::KeyFile;
 pub use states::States;
 
 use crate::engine::Inner;

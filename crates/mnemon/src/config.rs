@@ -127,6 +127,8 @@ impl Default for EmbedderConfig {
 pub struct CheckpointsConfig {
     /// The namespace of states that are saved as one value.
     pub namespace: String,
+    /// The file with the keys under which values and metadata are encrypted; absent: they are not.
+    pub key_file: Option<String>,
 }
 
 /// `[claims]`

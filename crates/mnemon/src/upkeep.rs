@@ -155,7 +155,7 @@ async fn run_task(
 }
 
 async fn take_turn(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     asker: Option<&Asker>,
     task: Task,
     turn: &Turn,

@@ -1,23 +1,28 @@
 //! Checkpoints on PostgreSQL: a head per thread on whose row its writers queue, manifests that
 //! inherit, values by their content.
 
+mod ahead;
 mod copy;
 mod put;
 mod read;
 mod remove;
+mod swift;
 mod writes;
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::pack::{Carrier, Packed};
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, Page, Paged, Result, Scope};
+use uuid::Uuid;
 
 use crate::link::{Call, Retry, work};
 use crate::locks;
@@ -28,11 +33,20 @@ pub(crate) use remove::{expired, sweep};
 
 #[async_trait]
 impl Checkpoints for PostgresStore {
+    fn seal_with(&self, keys: Option<Arc<dyn KeyProvider>>) {
+        *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Sealing::with(keys);
+    }
+
     async fn put(&self, scope: &Scope, put: Put, guard: Option<&Guard>) -> Result<Placed> {
         let scope = &scope.admit(Facet::Checkpoints)?;
         put.check()?;
         locks::check_guard(guard)?;
-        let packed = &pack(put).await?;
+        let packed = &self.pack(scope, put).await?;
+        if guard.is_none()
+            && let Some(placed) = self.put_alone(scope, packed).await?
+        {
+            return Ok(placed);
+        }
         let guards = guard.map_or(&[][..], std::slice::from_ref);
         // A repeat after a lost answer would be one more version.
         let call = calling("putting a checkpoint", scope, Retry::Never);
@@ -55,7 +69,7 @@ impl Checkpoints for PostgresStore {
         let scope = &scope.admit(Facet::Checkpoints)?;
         writes.check()?;
         locks::check_guard(guard)?;
-        let packed = &pack(writes).await?;
+        let packed = &self.pack(scope, writes).await?;
         let guards = guard.map_or(&[][..], std::slice::from_ref);
         let call = calling("putting pending writes", scope, Retry::Idempotent);
         self.link
@@ -80,9 +94,12 @@ impl Checkpoints for PostgresStore {
             id.check("id")?;
         }
         let which = id.map_or(read::Which::Newest, read::Which::Id);
+        let sealing = &self.sealing();
         let call = calling("reading a checkpoint", scope, Retry::Idempotent);
         self.link
-            .run(call, |conn| work(async move { read::get(conn, scope, thread, which).await }))
+            .run(call, |conn| {
+                work(async move { read::get(conn, scope, sealing, thread, which).await })
+            })
             .await
     }
 
@@ -95,9 +112,12 @@ impl Checkpoints for PostgresStore {
         let scope = &scope.admit(Facet::Checkpoints)?;
         thread.check()?;
         let which = read::Which::Version(version);
+        let sealing = &self.sealing();
         let call = calling("reading a checkpoint", scope, Retry::Idempotent);
         self.link
-            .run(call, |conn| work(async move { read::get(conn, scope, thread, which).await }))
+            .run(call, |conn| {
+                work(async move { read::get(conn, scope, sealing, thread, which).await })
+            })
             .await
     }
 
@@ -124,9 +144,12 @@ impl Checkpoints for PostgresStore {
         let scope = &scope.admit(Facet::Checkpoints)?;
         filter.check()?;
         page.check()?;
+        let sealing = &self.sealing();
         let call = calling("listing checkpoints", scope, Retry::Idempotent);
         self.link
-            .run(call, |conn| work(async move { read::list(conn, scope, filter, page).await }))
+            .run(call, |conn| {
+                work(async move { read::list(conn, scope, sealing, filter, page).await })
+            })
             .await
     }
 
@@ -168,9 +191,12 @@ impl Checkpoints for PostgresStore {
         let scope = &scope.admit(Facet::Checkpoints)?;
         thread::check_id(from)?;
         thread::check_id(to)?;
+        let sealing = &self.sealing();
         let call = calling("copying a thread", scope, Retry::Never);
         self.link
-            .transaction(call, |conn| work(async move { copy::copy(conn, scope, from, to).await }))
+            .transaction(call, |conn| {
+                work(async move { copy::copy(conn, scope, sealing, from, to).await })
+            })
             .await
     }
 
@@ -232,19 +258,64 @@ impl Checkpoints for PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// The keys of this handle.
+    pub(crate) fn sealing(&self) -> Sealing {
+        self.sealing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cuts and hashes; much of it away from the threads that serve connections.
+    async fn pack<T: Carrier + Send + 'static>(
+        &self,
+        scope: &Admitted<'_>,
+        given: T,
+    ) -> Result<Packed<T>> {
+        let sealing = self.sealing();
+        if Packed::size(&given) <= INLINE_BYTES {
+            return Packed::sealed(given, &sealing, scope.tenant);
+        }
+        let tenant = scope.tenant.to_owned();
+        tokio::task::spawn_blocking(move || Packed::sealed(given, &sealing, &tenant))
+            .await
+            .map_err(|error| Error::backend("cutting a checkpoint's values", error))?
+    }
+
+    /// Puts a checkpoint without a transaction; `None` where that needs the thread's lock.
+    ///
+    /// The id is fixed before anything is sent, so that a put whose answer was lost is recognised
+    /// when it is sent again.
+    async fn put_alone(
+        &self,
+        scope: &Admitted<'_>,
+        packed: &Packed<Put>,
+    ) -> Result<Option<Placed>> {
+        let fresh = Uuid::now_v7();
+        let id = packed.given().id.clone().unwrap_or_else(|| CheckpointId(fresh.to_string()));
+        let id = &id;
+        let mut sent = false;
+        let call = calling("putting a checkpoint", scope, Retry::Idempotent);
+        self.link
+            .run(call, |conn| {
+                let again = std::mem::replace(&mut sent, true);
+                work(async move {
+                    if again && let Some(placed) = ahead::landed(conn, scope, packed, id).await? {
+                        return Ok(Some(placed));
+                    }
+                    if swift::suits(packed)
+                        && let Some(placed) = swift::put(conn, scope, packed, id).await?
+                    {
+                        return Ok(Some(placed));
+                    }
+                    ahead::put(conn, scope, packed, id, fresh).await
+                })
+            })
+            .await
+    }
+}
+
 fn calling<'a>(doing: &'static str, scope: &Admitted<'a>, retry: Retry) -> Call<'a> {
     Call { doing, tenant: Some(scope.tenant), retry }
 }
 
 /// Values up to this size together are cut and hashed on the thread that serves the call.
 const INLINE_BYTES: usize = 32 * 1024;
-
-/// Cuts and hashes; much of it away from the threads that serve connections.
-async fn pack<T: Carrier + Send + 'static>(given: T) -> Result<Packed<T>> {
-    if Packed::size(&given) <= INLINE_BYTES {
-        return Ok(Packed::of(given));
-    }
-    tokio::task::spawn_blocking(move || Packed::of(given))
-        .await
-        .map_err(|error| Error::backend("cutting a checkpoint's values", error))
-}

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::Put;
 use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::Rules;
 use mnemon_core::locks::Guard;
 use mnemon_core::memories::{NewMemory, Remembered};
@@ -39,7 +40,7 @@ const ROUNDS: usize = 3;
 impl Steps for PostgresStore {
     async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = &prepare(scope, step, &self.turns).await?;
+        let prepared = &prepare(scope, step, &self.turns, self.sealing()).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
         let rules = &self.rules();
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
@@ -81,7 +82,7 @@ impl PostgresStore {
         step: Step,
     ) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = prepare(scope, step, &self.turns).await?;
+        let prepared = prepare(scope, step, &self.turns, self.sealing()).await?;
         let done = async {
             self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
             commit(conn, scope, &prepared, &self.rules()).await
@@ -153,12 +154,17 @@ enum Ready {
 /// Steps whose texts and values are larger than this together are prepared on another thread.
 const INLINE_BYTES: usize = 16 * 1024;
 
-async fn prepare(scope: &Scope, step: Step, defaults: &TurnDefaults) -> Result<Prepared> {
+async fn prepare(
+    scope: &Scope,
+    step: Step,
+    defaults: &TurnDefaults,
+    sealing: Sealing,
+) -> Result<Prepared> {
     if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-        return Prepared::of(scope, step, defaults);
+        return Prepared::of(scope, step, defaults, &sealing);
     }
     let (scope, defaults) = (scope.clone(), defaults.clone());
-    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults))
+    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults, &sealing))
         .await
         .map_err(|error| Error::backend("preparing a step", error))?
 }
@@ -176,7 +182,7 @@ fn size(write: &Write) -> usize {
 }
 
 impl Prepared {
-    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults) -> Result<Self> {
+    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults, sealing: &Sealing) -> Result<Self> {
         let fingerprint = step.fingerprint();
         let mut given: Vec<NewMemory> = Vec::new();
         let (mut writes, mut places) = (Vec::new(), Vec::new());
@@ -187,7 +193,10 @@ impl Prepared {
                     places.push(at);
                     continue;
                 }
-                Write::Checkpoint(put) => Ready::Checkpoint(Box::new(Packed::of((**put).clone()))),
+                Write::Checkpoint(put) => {
+                    let packed = Packed::sealed((**put).clone(), sealing, &scope.tenant);
+                    Ready::Checkpoint(Box::new(packed.map_err(|error| at_write(at, error))?))
+                }
                 Write::Events(append) => {
                     Ready::Events(Box::new(events::Prepared::of(append.clone())))
                 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Checkpoints;
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
@@ -41,6 +42,8 @@ pub struct PostgresStore {
     pub(crate) rules: RwLock<Rules>,
     /// Claims that are written together.
     pub(crate) together: Arc<Together>,
+    /// The keys of checkpoints.
+    pub(crate) sealing: RwLock<Sealing>,
 }
 
 impl PostgresStore {
@@ -102,8 +105,9 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let (rules, together) = (RwLock::new(Rules::default()), Arc::default());
-        let store = Self { link, moves, ddl, turns, rules, together };
+        let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
+        let together = Arc::default();
+        let store = Self { link, moves, ddl, turns, rules, together, sealing };
         store.make_partitions().await?;
         Ok(store)
     }

@@ -6,13 +6,15 @@ pub(crate) mod read;
 pub(crate) mod remove;
 pub(crate) mod writes;
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::pack::{Carrier, Packed};
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo, prune, thread,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::{Error, Facet, Page, Paged, Result, Scope};
@@ -24,12 +26,16 @@ pub(crate) use put::put;
 
 #[async_trait]
 impl Checkpoints for SqliteStore {
+    fn seal_with(&self, keys: Option<Arc<dyn KeyProvider>>) {
+        *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Sealing::with(keys);
+    }
+
     async fn put(&self, scope: &Scope, put: Put, guard: Option<&Guard>) -> Result<Placed> {
         self.alive()?;
         scope.admit(Facet::Checkpoints)?;
         put.check()?;
         locks::check_guard(guard)?;
-        let packed = self.pack(put).await?;
+        let packed = self.pack(scope, put).await?;
         let (scope, guard) = (scope.clone(), guard.cloned());
         self.write("putting a checkpoint", move |conn| {
             let scope = scope.admit(Facet::Checkpoints)?;
@@ -49,7 +55,7 @@ impl Checkpoints for SqliteStore {
         scope.admit(Facet::Checkpoints)?;
         writes.check()?;
         locks::check_guard(guard)?;
-        let packed = self.pack(writes).await?;
+        let packed = self.pack(scope, writes).await?;
         let (scope, guard) = (scope.clone(), guard.cloned());
         self.write("putting pending writes", move |conn| {
             let scope = scope.admit(Facet::Checkpoints)?;
@@ -113,8 +119,9 @@ impl Checkpoints for SqliteStore {
         filter.check()?;
         page.check()?;
         let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
+        let sealing = self.sealing();
         self.read("listing checkpoints", move |conn| {
-            read::list(conn, &scope.admit(Facet::Checkpoints)?, &filter, &page)
+            read::list(conn, &scope.admit(Facet::Checkpoints)?, &sealing, &filter, &page)
         })
         .await
     }
@@ -165,8 +172,9 @@ impl Checkpoints for SqliteStore {
         thread::check_id(from)?;
         thread::check_id(to)?;
         let (scope, from, to) = (scope.clone(), from.to_owned(), to.to_owned());
+        let sealing = self.sealing();
         self.write("copying a thread", move |conn| {
-            copy::copy(conn, &scope.admit(Facet::Checkpoints)?, &from, &to)
+            copy::copy(conn, &scope.admit(Facet::Checkpoints)?, &sealing, &from, &to)
         })
         .await
     }
@@ -220,14 +228,21 @@ const INLINE_BYTES: usize = 32 * 1024;
 
 impl SqliteStore {
     /// Cuts and hashes where nobody else waits for it.
-    async fn pack<T>(&self, given: T) -> Result<Packed<T>>
+    async fn pack<T>(&self, scope: &Scope, given: T) -> Result<Packed<T>>
     where
         T: Carrier + Clone + Send + Sync + 'static,
     {
+        let (sealing, tenant) = (self.sealing(), scope.tenant.clone());
         if Packed::size(&given) <= INLINE_BYTES {
-            return Ok(Packed::of(given));
+            return Packed::sealed(given, &sealing, &tenant);
         }
-        self.read("cutting a checkpoint's values", move |_| Ok(Packed::of(given.clone()))).await
+        let cut = move |_: &_| Ok(Packed::sealed(given.clone(), &sealing, &tenant)?);
+        self.read("cutting a checkpoint's values", cut).await
+    }
+
+    /// The keys of this handle.
+    pub(crate) fn sealing(&self) -> Sealing {
+        self.sealing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn get_which(
@@ -236,9 +251,9 @@ impl SqliteStore {
         thread: &Thread,
         which: read::Which,
     ) -> Result<Checkpoint> {
-        let (scope, thread) = (scope.clone(), thread.clone());
+        let (scope, thread, sealing) = (scope.clone(), thread.clone(), self.sealing());
         self.read("reading a checkpoint", move |conn| {
-            read::get(conn, &scope.admit(Facet::Checkpoints)?, &thread, &which)
+            read::get(conn, &scope.admit(Facet::Checkpoints)?, &sealing, &thread, &which)
         })
         .await
     }

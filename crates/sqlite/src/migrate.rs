@@ -35,7 +35,7 @@ pub(crate) struct Step {
     pub(crate) down: &'static str,
 }
 
-/// Every step this binary knows, in order; numbers may leave gaps.
+/// Every step this binary knows, in order.
 pub(crate) const STEPS: &[Step] = &[
     Step {
         version: 1,
@@ -48,6 +48,12 @@ pub(crate) const STEPS: &[Step] = &[
         name: "facets",
         up: include_str!("../migrations/0002_facets.up.sql"),
         down: include_str!("../migrations/0002_facets.down.sql"),
+    },
+    Step {
+        version: 6,
+        name: "checkpoint keys",
+        up: include_str!("../migrations/0006_checkpoint_keys.up.sql"),
+        down: include_str!("../migrations/0006_checkpoint_keys.down.sql"),
     },
     Step {
         version: 7,

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use mnemon_core::checkpoints::Put;
 use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::Rules;
 use mnemon_core::dead_letters::DeliveryReceipt;
 use mnemon_core::locks::Guard;
@@ -41,7 +42,7 @@ impl Steps for SqliteStore {
     async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
         self.alive()?;
         step.check(scope)?;
-        let prepared = self.prepare_step(step).await?;
+        let prepared = self.prepare_step(scope, step).await?;
         let asking = scope.clone();
         let rules = self.rules();
         let appends = prepared.step.writes.iter().any(|write| matches!(write, Write::Events(_)));
@@ -88,17 +89,20 @@ enum PreparedWrite {
 const INLINE_BYTES: usize = 16 * 1024;
 
 impl Prepared {
-    fn of(step: Step, defaults: &TurnDefaults) -> Result<Self> {
+    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults, sealing: &Sealing) -> Result<Self> {
         let writes = step
             .writes
             .iter()
-            .map(|write| {
+            .enumerate()
+            .map(|(at, write)| {
                 Ok(match write {
                     Write::Remember(memory) => PreparedWrite::Remember(Box::new(
                         memories::Prepared::of((**memory).clone()),
                     )),
                     Write::Checkpoint(put) => {
-                        PreparedWrite::Checkpoint(Box::new(Packed::of((**put).clone())))
+                        let packed = Packed::sealed((**put).clone(), sealing, &scope.tenant);
+                        let packed = packed.map_err(|error| at_write(at, error))?;
+                        PreparedWrite::Checkpoint(Box::new(packed))
                     }
                     Write::Turn(turn) => PreparedWrite::Turn(Box::new(
                         turns::append::Prepared::of((**turn).clone(), defaults),
@@ -124,13 +128,16 @@ fn size(write: &Write) -> usize {
 }
 
 impl SqliteStore {
-    async fn prepare_step(&self, step: Step) -> Result<Prepared> {
+    async fn prepare_step(&self, scope: &Scope, step: Step) -> Result<Prepared> {
         if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-            return Prepared::of(step, &self.turns);
+            return Prepared::of(scope, step, &self.turns, &self.sealing());
         }
         // Neither the caller's runtime nor the writer should wait for it.
-        let defaults = self.turns.clone();
-        self.read("preparing a step", move |_| Ok(Prepared::of(step.clone(), &defaults)?)).await
+        let (scope, defaults, sealing) = (scope.clone(), self.turns.clone(), self.sealing());
+        self.read("preparing a step", move |_| {
+            Ok(Prepared::of(&scope, step.clone(), &defaults, &sealing)?)
+        })
+        .await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use metrics::{counter, gauge, histogram};
 use mnemon_core::checkpoints::Checkpoints;
+use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::{Claims, Rules};
 use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
@@ -47,6 +48,8 @@ pub struct SqliteStore {
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
+    /// The keys of checkpoints.
+    pub(crate) sealing: RwLock<Sealing>,
 }
 
 impl SqliteStore {
@@ -192,6 +195,7 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
         workers: Mutex::new(workers),
         turns: TurnDefaults::default(),
         rules: RwLock::new(Rules::default()),
+        sealing: RwLock::default(),
     })
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn random_operations_agree_with_a_tree_seed_2(ctx: &Ctx) {
     run(ctx, 2).await;
 }
 
-async fn run(ctx: &Ctx, seed: u64) {
+pub(super) async fn run(ctx: &Ctx, seed: u64) {
     let mut dice = Dice::seeded(seed);
     let mut model = Model::new();
     for step in 0..120 {

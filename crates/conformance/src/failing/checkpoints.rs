@@ -1,11 +1,12 @@
 //! The failing store's checkpoints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mnemon_core::checkpoints::{
-    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, Placed, Policy,
-    Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo,
+    Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, Checkpoints, KeyProvider, Placed,
+    Policy, Pruned, Put, PutWrites, Thread, ThreadFilter, ThreadInfo,
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::{Page, Paged, Result, Scope};
@@ -14,6 +15,10 @@ use super::FailingStore;
 
 #[async_trait]
 impl Checkpoints for FailingStore {
+    fn seal_with(&self, keys: Option<Arc<dyn KeyProvider>>) {
+        self.inner.checkpoints().seal_with(keys);
+    }
+
     async fn put(&self, scope: &Scope, put: Put, guard: Option<&Guard>) -> Result<Placed> {
         self.call(self.inner.checkpoints().put(scope, put, guard)).await
     }

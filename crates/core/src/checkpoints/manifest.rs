@@ -60,6 +60,11 @@ impl Manifest {
             };
             channels.insert(name.clone(), Entry { version, content: Some(content) });
         }
+        for (name, stored) in packed.renewed() {
+            if let Some(entry) = channels.get_mut(name) {
+                entry.content = Some(Content::Stored(stored.clone()));
+            }
+        }
         Self(channels)
     }
 

@@ -5,14 +5,17 @@
 //! several parts is a tree of two levels: the value's blob lists the keys of its parts, and its
 //! own key is the hash of that list.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use fastcdc::v2020::FastCDC;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{self, Content, corrupt};
+use super::manifest::{self, Content, Manifest, corrupt};
+use super::place::Placed;
 use super::put::Put;
+use super::seal::{self, AtRest, Bound, Context, Opener, Seal, Sealing};
 use super::thread::Thread;
 use super::value::ChannelValue;
 use super::writes::PutWrites;
@@ -67,12 +70,16 @@ pub struct Stored {
     pub hash: String,
     /// How many bytes.
     pub size: usize,
+    /// The key it is encrypted under; `None`: it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_id: Option<String>,
 }
 
 impl Stored {
     /// A value under a key.
-    pub fn at(type_tag: String, key: &Key, size: usize) -> Self {
-        Self { type_tag, hash: blake3::Hash::from_bytes(*key).to_hex().to_string(), size }
+    pub fn at(type_tag: String, key: &Key, size: usize, key_id: Option<String>) -> Self {
+        let hash = blake3::Hash::from_bytes(*key).to_hex().to_string();
+        Self { type_tag, hash, size, key_id }
     }
 
     /// The key of its blob.
@@ -92,6 +99,10 @@ impl Stored {
 
 /// What values travel in.
 pub trait Carrier {
+    /// The thread they belong to.
+    fn thread(&self) -> &Thread;
+    /// Where each value belongs, in the order of [`Carrier::values`].
+    fn contexts(&self) -> Vec<Context>;
     /// Its values, in an order of its own.
     fn values(&self) -> Vec<&ChannelValue>;
     /// Whether a value stays out of the blobs.
@@ -99,6 +110,14 @@ pub trait Carrier {
 }
 
 impl Carrier for Put {
+    fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    fn contexts(&self) -> Vec<Context> {
+        self.channels.keys().map(|name| Context::channel(name)).collect()
+    }
+
     fn values(&self) -> Vec<&ChannelValue> {
         self.channels.values().collect()
     }
@@ -109,6 +128,17 @@ impl Carrier for Put {
 }
 
 impl Carrier for PutWrites {
+    fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    fn contexts(&self) -> Vec<Context> {
+        let context = |(at, write): (usize, &super::NewWrite)| {
+            Context::write(&self.checkpoint.0, &self.task_id, self.idx(at), &write.channel)
+        };
+        self.writes.iter().enumerate().map(context).collect()
+    }
+
     fn values(&self) -> Vec<&ChannelValue> {
         self.writes.iter().map(|write| &write.value).collect()
     }
@@ -123,7 +153,14 @@ impl Carrier for PutWrites {
 #[derive(Clone, Debug)]
 pub struct Packed<T> {
     given: T,
+    /// What encrypts them.
+    seal: Option<Arc<Seal>>,
+    /// What opens what stands there already, and whose it is.
+    sealing: Sealing,
+    tenant: String,
     stored: Vec<Option<Stored>>,
+    /// Values of channels that are inherited from under another key.
+    renewed: Vec<(String, ChannelValue, Stored)>,
     /// By key, each once.
     pieces: Vec<Piece>,
 }
@@ -144,17 +181,59 @@ enum PieceContent {
 impl<T: Carrier> Packed<T> {
     /// Cuts and hashes every value.
     pub fn of(given: T) -> Self {
+        Self::cut(given, None, Sealing::default(), String::new())
+    }
+
+    /// The same under the tenant's key, where there are keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for values that SQL should be able to read; the key provider's.
+    pub fn sealed(given: T, sealing: &Sealing, tenant: &str) -> Result<Self> {
+        let seal = sealing.seal(tenant, given.thread())?;
+        if seal.is_some() && given.values().into_iter().any(|value| given.readable(value)) {
+            return Err(Error::invalid("readable", "is not possible while encryption is on"));
+        }
+        Ok(Self::cut(given, seal, sealing.clone(), tenant.to_owned()))
+    }
+
+    fn cut(given: T, seal: Option<Arc<Seal>>, sealing: Sealing, tenant: String) -> Self {
         let mut pieces = Vec::new();
+        let contexts = given.contexts();
         let stored = given
             .values()
             .into_iter()
+            .zip(&contexts)
             .enumerate()
-            .map(|(at, value)| (!given.readable(value)).then(|| cut(at, value, &mut pieces)))
+            .map(|(at, (value, context))| {
+                let hashing = Hashing { seal: seal.as_deref(), context };
+                (!given.readable(value)).then(|| cut(at, value, &hashing, &mut pieces))
+            })
             .collect();
-        // Values may share parts.
-        pieces.sort_unstable_by_key(|piece| piece.key);
-        pieces.dedup_by_key(|piece| piece.key);
-        Self { given, stored, pieces }
+        let renewed = Vec::new();
+        let mut packed = Self { given, seal, sealing, tenant, stored, renewed, pieces };
+        packed.order();
+        packed
+    }
+
+    /// Values may share parts.
+    fn order(&mut self) {
+        self.pieces.sort_unstable_by_key(|piece| piece.key);
+        self.pieces.dedup_by_key(|piece| piece.key);
+    }
+
+    /// The key everything is encrypted under; `None`: nothing is.
+    pub fn key_id(&self) -> Option<&str> {
+        self.seal.as_deref().map(Seal::key_id)
+    }
+
+    /// Refuses to build on what is encrypted where this is not, and the other way round.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sealed`].
+    pub fn check_base(&self, key_id: Option<&str>) -> Result<()> {
+        seal::check(self.given.thread(), self.seal.is_some(), key_id)
     }
 
     /// How many bytes the values have together.
@@ -172,6 +251,11 @@ impl<T: Carrier> Packed<T> {
         &self.stored
     }
 
+    /// Whether a value is stored in parts.
+    pub fn is_cut(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece.content, PieceContent::List(_)))
+    }
+
     /// The keys of all blobs, in order.
     pub fn keys(&self) -> Vec<Key> {
         self.pieces.iter().map(|piece| piece.key).collect()
@@ -183,7 +267,9 @@ impl<T: Carrier> Packed<T> {
     ///
     /// [`Error::Backend`] when compression fails.
     pub fn blobs(&self, present: &HashSet<Key>) -> Result<Vec<Blob>> {
-        let values = self.given.values();
+        let mut values = self.given.values();
+        values.extend(self.renewed.iter().map(|(_, value, _)| value));
+        let seal = self.seal.as_deref();
         let absent = self.pieces.iter().filter(|piece| !present.contains(&piece.key));
         absent
             .map(|piece| match &piece.content {
@@ -192,7 +278,7 @@ impl<T: Carrier> Packed<T> {
                     Ok(Blob { key: piece.key, codec, bytes: keys.clone() })
                 }
                 PieceContent::Part(at, range) => {
-                    encode(piece.key, &values[*at].bytes[range.clone()])
+                    encode(piece.key, &values[*at].bytes[range.clone()], seal)
                 }
             })
             .collect()
@@ -201,13 +287,81 @@ impl<T: Carrier> Packed<T> {
 
 impl Packed<Put> {
     /// Every changed channel with where its value is.
-    pub(super) fn contents(&self) -> impl Iterator<Item = (&String, Content)> {
+    pub fn contents(&self) -> impl Iterator<Item = (&String, Content)> {
         self.given.channels.iter().zip(&self.stored).map(|((name, value), stored)| {
             let content = match stored {
                 Some(stored) => Content::Stored(stored.clone()),
                 None => Content::Readable { json: value.as_json().unwrap_or_default() },
             };
             (name, content)
+        })
+    }
+}
+
+impl Packed<Put> {
+    /// The channels it inherits from a parent that are encrypted under another key than its own.
+    pub fn stale(&self, parent: &Manifest) -> BTreeMap<String, Stored> {
+        let Some(own) = self.key_id() else { return BTreeMap::new() };
+        let inherited = |name: &String, version| match &self.given.channel_versions {
+            None => !self.given.removed.contains(name),
+            Some(versions) => versions.get(name) == Some(version),
+        };
+        let stale = parent.0.iter().filter_map(|(name, entry)| match &entry.content {
+            Some(Content::Stored(stored))
+                if stored.key_id.as_deref().is_some_and(|id| id != own)
+                    && !self.given.channels.contains_key(name)
+                    && inherited(name, &entry.version) =>
+            {
+                Some((name.clone(), stored.clone()))
+            }
+            _ => None,
+        });
+        stale.collect()
+    }
+
+    /// The same put, which also brings these inherited values under its own key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Blobs::value`].
+    pub fn renew(&self, stale: &BTreeMap<String, Stored>, blobs: &Blobs) -> Result<Self> {
+        let mut packed = self.clone();
+        let opener = self.sealing.opener(&self.tenant, &self.given.thread);
+        for (name, stored) in stale {
+            let context = &Context::channel(name);
+            let value = blobs.value(stored, &opener, context, name)?;
+            let at = packed.given.channels.len() + packed.renewed.len();
+            let hashing = Hashing { seal: self.seal.as_deref(), context };
+            let stored = cut(at, &value, &hashing, &mut packed.pieces);
+            packed.renewed.push((name.clone(), value, stored));
+        }
+        packed.order();
+        Ok(packed)
+    }
+
+    /// Where inherited values are that [`Packed::renew`] took.
+    pub(super) fn renewed(&self) -> impl Iterator<Item = (&String, &Stored)> {
+        self.renewed.iter().map(|(name, _, stored)| (name, stored))
+    }
+
+    /// The metadata as a store keeps it.
+    pub(super) fn at_rest(&self, placed: &Placed, manifest: &Manifest) -> AtRest {
+        let put = &self.given;
+        let Some(seal) = &self.seal else { return AtRest::plain(put.metadata.clone()) };
+        let bound = Bound {
+            id: &placed.id.0,
+            parent: placed.parent.as_ref().map(|parent| parent.0.as_str()),
+            version: placed.version,
+            superstep: put.superstep,
+            manifest,
+        };
+        AtRest::sealed(&put.metadata, seal, &bound)
+    }
+
+    /// Whether a manifest holds every value that travels.
+    pub fn is_in(&self, manifest: &Manifest) -> bool {
+        self.contents().all(|(name, content)| {
+            manifest.0.get(name).is_some_and(|entry| entry.content.as_ref() == Some(&content))
         })
     }
 }
@@ -255,45 +409,79 @@ const CUT_MIN: u32 = 2 * 1024;
 const CUT_AVERAGE: u32 = 8 * 1024;
 const CUT_MAX: u32 = 32 * 1024;
 
-fn cut(at: usize, value: &ChannelValue, pieces: &mut Vec<Piece>) -> Stored {
+/// Under which keys the parts of one value are kept.
+struct Hashing<'a> {
+    seal: Option<&'a Seal>,
+    context: &'a Context,
+}
+
+impl Hashing<'_> {
+    fn part(&self, content: &[u8]) -> Key {
+        match self.seal {
+            None => *blake3::hash(content).as_bytes(),
+            Some(seal) => seal.hash(b"part", self.context, content),
+        }
+    }
+
+    /// A list's key can be no content's: it is hashed under another name.
+    fn list(&self, keys: &[u8]) -> Key {
+        match self.seal {
+            None => blake3::derive_key("mnemon 2026-11 checkpoint value of several parts", keys),
+            Some(seal) => seal.hash(b"list", self.context, keys),
+        }
+    }
+}
+
+fn cut(at: usize, value: &ChannelValue, hashing: &Hashing<'_>, pieces: &mut Vec<Piece>) -> Stored {
     let bytes = &value.bytes;
     let key = if bytes.len() <= CUT_FROM {
-        let key = value.hash();
+        let key = hashing.part(bytes);
         pieces.push(Piece { key, content: PieceContent::Part(at, 0..bytes.len()) });
         key
     } else {
         let mut keys = Vec::new();
         for part in FastCDC::new(bytes, CUT_MIN, CUT_AVERAGE, CUT_MAX) {
             let range = part.offset..part.offset + part.length;
-            let key = *blake3::hash(&bytes[range.clone()]).as_bytes();
+            let key = hashing.part(&bytes[range.clone()]);
             keys.extend_from_slice(&key);
             pieces.push(Piece { key, content: PieceContent::Part(at, range) });
         }
-        let key = list_key(&keys);
+        let key = hashing.list(&keys);
         pieces.push(Piece { key, content: PieceContent::List(keys) });
         key
     };
-    Stored::at(value.type_tag.clone(), &key, bytes.len())
-}
-
-/// A list's key can be no content's: it is hashed under another name.
-fn list_key(keys: &[u8]) -> Key {
-    blake3::derive_key("mnemon 2026-11 checkpoint value of several parts", keys)
+    let key_id = hashing.seal.map(|seal| seal.key_id().to_owned());
+    Stored::at(value.type_tag.clone(), &key, bytes.len(), key_id)
 }
 
 const LEVEL: i32 = 1;
 /// Contents shorter than this are not worth the try.
 const COMPRESS_FROM: usize = 128;
 
-fn encode(key: Key, content: &[u8]) -> Result<Blob> {
+fn encode(key: Key, content: &[u8], seal: Option<&Seal>) -> Result<Blob> {
+    let (codec, bytes) = compress(content)?;
+    let bytes = match seal {
+        None => bytes,
+        Some(seal) => seal.close(&part_of(&key, codec), &bytes),
+    };
+    Ok(Blob { key, codec: codec as i16, bytes })
+}
+
+fn compress(content: &[u8]) -> Result<(Codec, Vec<u8>)> {
     if content.len() >= COMPRESS_FROM {
         let packed = zstd::bulk::compress(content, LEVEL)
             .map_err(|error| Error::backend("compressing a channel", error))?;
         if packed.len() < content.len() {
-            return Ok(Blob { key, codec: Codec::Zstd as i16, bytes: packed });
+            return Ok((Codec::Zstd, packed));
         }
     }
-    Ok(Blob { key, codec: Codec::Plain as i16, bytes: content.to_vec() })
+    Ok((Codec::Plain, content.to_vec()))
+}
+
+/// What an encrypted part is bound to, besides its thread.
+fn part_of(key: &Key, codec: Codec) -> Vec<u8> {
+    let codec = (codec as i16).to_le_bytes();
+    [b"part".as_slice(), key, &codec].concat()
 }
 
 /// Blobs as they were read, to put values together from.
@@ -324,23 +512,39 @@ impl Blobs {
         }
     }
 
-    /// A value, verified.
+    /// A value, verified: that of a channel, or of a pending write for one.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] naming thread and channel when a part is missing or is not what was put.
-    pub fn value(&self, stored: &Stored, thread: &Thread, channel: &str) -> Result<ChannelValue> {
+    /// [`Error::Corrupt`] naming thread and channel when a part is missing or is not what was put
+    /// there; [`Error::Sealed`] without the key.
+    pub fn value(
+        &self,
+        stored: &Stored,
+        opener: &Opener<'_>,
+        context: &Context,
+        channel: &str,
+    ) -> Result<ChannelValue> {
+        let thread = opener.thread;
         let fail = |reason: &str| Err(corrupt(thread, channel, reason));
+        let seal = &opener.seal(stored.key_id.as_deref())?;
+        let hashing = Hashing { seal: seal.as_ref(), context };
         let key = stored.key(thread, channel)?;
         let bytes = match self.parts(&key) {
-            None => self.content(&key, stored.size, thread, channel)?,
+            None => self.content(&key, stored.size, &hashing, thread, channel)?,
             Some(parts) => {
-                if list_key(parts.as_flattened()) != key {
+                if hashing.list(parts.as_flattened()) != key {
                     return fail("its parts are not those that were put");
                 }
                 let mut bytes = Vec::with_capacity(stored.size);
                 for part in &parts {
-                    bytes.extend(self.content(part, CUT_MAX as usize, thread, channel)?);
+                    bytes.extend(self.content(
+                        part,
+                        CUT_MAX as usize,
+                        &hashing,
+                        thread,
+                        channel,
+                    )?);
                     if bytes.len() > stored.size {
                         return fail("it is longer than what was put");
                     }
@@ -354,19 +558,36 @@ impl Blobs {
         Ok(ChannelValue { type_tag: stored.type_tag.clone(), bytes })
     }
 
-    fn content(&self, key: &Key, most: usize, thread: &Thread, channel: &str) -> Result<Vec<u8>> {
+    fn content(
+        &self,
+        key: &Key,
+        most: usize,
+        hashing: &Hashing<'_>,
+        thread: &Thread,
+        channel: &str,
+    ) -> Result<Vec<u8>> {
         let Some((codec, bytes)) = self.0.get(key) else {
             return Err(corrupt(thread, channel, "its bytes are missing"));
         };
-        let content = match Codec::of(*codec) {
-            Some(Codec::Plain) => bytes.clone(),
-            Some(Codec::Zstd) => zstd::bulk::decompress(bytes, most)
-                .map_err(|error| corrupt(thread, channel, &error.to_string()))?,
+        let codec = match Codec::of(*codec) {
+            Some(codec @ (Codec::Plain | Codec::Zstd)) => codec,
             Some(Codec::List) | None => {
                 return Err(corrupt(thread, channel, &format!("its codec is {codec}")));
             }
         };
-        if *blake3::hash(&content).as_bytes() != *key {
+        let opened = match hashing.seal {
+            None => None,
+            Some(seal) => Some(seal.open(&part_of(key, codec), bytes).map_err(|broken| {
+                broken.into_error(seal, thread, &format!("channel {channel}"))
+            })?),
+        };
+        let bytes = opened.as_deref().unwrap_or(bytes);
+        let content = match codec {
+            Codec::Zstd => zstd::bulk::decompress(bytes, most)
+                .map_err(|error| corrupt(thread, channel, &error.to_string()))?,
+            Codec::Plain | Codec::List => bytes.to_vec(),
+        };
+        if hashing.part(&content) != *key {
             return Err(corrupt(thread, channel, "its bytes are not those that were put"));
         }
         Ok(content)
@@ -395,7 +616,9 @@ mod tests {
         for blob in blobs {
             found.add(&thread, &blob.key, blob.codec.into(), blob.bytes)?;
         }
-        found.value(packed.stored()[0].as_ref().unwrap(), &thread, "a")
+        let stored = packed.stored()[0].as_ref().unwrap();
+        let sealing = seal::Sealing::default();
+        found.value(stored, &sealing.opener("", &thread), &Context::channel("a"), "a")
     }
 
     #[test]

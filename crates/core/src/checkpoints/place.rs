@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::manifest::Manifest;
 use super::pack::Packed;
 use super::put::{CheckpointId, ExpectedHead, Put};
+use super::seal::AtRest;
 use super::thread::Thread;
 use crate::error::{Error, Result};
 use crate::locks::Guard;
@@ -109,6 +110,8 @@ pub struct Standing {
     pub fence: Option<Guard>,
     /// What the parent of the put holds; `None`: there is no such checkpoint.
     pub parent: Option<Manifest>,
+    /// The key that the parent is encrypted under.
+    pub parent_key: Option<String>,
 }
 
 /// What a put writes.
@@ -120,14 +123,16 @@ pub struct Plan {
     pub manifest: Manifest,
     /// The fence the thread stands under from now on.
     pub fence: Option<Guard>,
+    /// The metadata as it is kept.
+    pub at_rest: AtRest,
 }
 
 /// Decides a put: who may write, where it is placed, what it holds. `fresh` is a new `UUIDv7`.
 ///
 /// # Errors
 ///
-/// [`Error::NotFound`] for another user's thread and for an unknown parent; as [`fence`] and
-/// [`place`].
+/// [`Error::NotFound`] for another user's thread and for an unknown parent; [`Error::Sealed`] for a
+/// parent that is encrypted where the put is not, or the other way round; as [`fence`] and [`place`].
 pub fn plan(
     standing: Option<&Standing>,
     packed: &Packed<Put>,
@@ -144,11 +149,16 @@ pub fn plan(
     let nothing = Manifest::default();
     let before = match &placed.parent {
         None => &nothing,
-        Some(parent) => standing
-            .and_then(|standing| standing.parent.as_ref())
-            .ok_or_else(|| Error::not_found("checkpoint", parent))?,
+        Some(parent) => {
+            let found = standing.and_then(|standing| standing.parent.as_ref());
+            let found = found.ok_or_else(|| Error::not_found("checkpoint", parent))?;
+            packed.check_base(standing.and_then(|standing| standing.parent_key.as_deref()))?;
+            found
+        }
     };
-    Ok(Plan { manifest: before.next(packed), placed, fence })
+    let manifest = before.next(packed);
+    let at_rest = packed.at_rest(&placed, &manifest);
+    Ok(Plan { placed, manifest, fence, at_rest })
 }
 
 /// Refuses another user's thread as one that is not there.

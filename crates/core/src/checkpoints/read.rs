@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::manifest::{Content, Manifest};
 use super::pack::Blobs;
 use super::put::CheckpointId;
+use super::seal::{Context, Opener};
 use super::thread::Thread;
 use super::value::{ChannelValue, ChannelVersion};
 use super::writes::PendingWrite;
@@ -67,14 +68,15 @@ impl CheckpointInfo {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Corrupt`] naming thread and channel.
+    /// [`crate::Error::Corrupt`] naming thread and channel; [`crate::Error::Sealed`].
     pub fn with(
         self,
         manifest: &Manifest,
         blobs: &Blobs,
+        opener: &Opener<'_>,
         pending_writes: Vec<PendingWrite>,
     ) -> Result<Checkpoint> {
-        let channels = manifest.values(&self.thread, blobs)?;
+        let channels = manifest.values(opener, blobs)?;
         Ok(Checkpoint {
             thread: self.thread,
             id: self.id,
@@ -96,14 +98,23 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Corrupt`] naming thread and channel.
-    pub fn values(&self, thread: &Thread, blobs: &Blobs) -> Result<BTreeMap<String, ChannelValue>> {
+    /// [`crate::Error::Corrupt`] naming thread and channel; [`crate::Error::Sealed`].
+    pub fn values(
+        &self,
+        opener: &Opener<'_>,
+        blobs: &Blobs,
+    ) -> Result<BTreeMap<String, ChannelValue>> {
         let mut values = BTreeMap::new();
         for (name, entry) in &self.0 {
             let value = match &entry.content {
                 None => continue,
-                Some(Content::Readable { json }) => ChannelValue::json(json),
-                Some(Content::Stored(stored)) => blobs.value(stored, thread, name)?,
+                Some(Content::Readable { json }) => {
+                    opener.seal(None)?;
+                    ChannelValue::json(json)
+                }
+                Some(Content::Stored(stored)) => {
+                    blobs.value(stored, opener, &Context::channel(name), name)?
+                }
             };
             values.insert(name.clone(), value);
         }

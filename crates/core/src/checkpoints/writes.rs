@@ -93,18 +93,25 @@ impl PutWrites {
         Ok(())
     }
 
+    /// The place of the write at this index.
+    pub(super) fn idx(&self, at: usize) -> i32 {
+        let channel = &self.writes[at].channel;
+        match SPECIAL.iter().find(|(name, _)| name == channel) {
+            Some((_, place)) => *place,
+            None => i32::try_from(at).unwrap_or(i32::MAX),
+        }
+    }
+
     /// The place of every write, and which it is: a place of its own of [`SPECIAL`], or how many
     /// writes went before it. Of two special ones in one call the later one stays.
     pub fn places(&self) -> Vec<(i32, usize)> {
         let mut places: Vec<(i32, usize)> = Vec::with_capacity(self.writes.len());
-        for (at, write) in self.writes.iter().enumerate() {
-            match SPECIAL.iter().find(|(name, _)| *name == write.channel) {
-                Some((_, place)) => {
-                    places.retain(|(taken, _)| taken != place);
-                    places.push((*place, at));
-                }
-                None => places.push((i32::try_from(at).unwrap_or(i32::MAX), at)),
+        for at in 0..self.writes.len() {
+            let place = self.idx(at);
+            if place < 0 {
+                places.retain(|(taken, _)| *taken != place);
             }
+            places.push((place, at));
         }
         places
     }

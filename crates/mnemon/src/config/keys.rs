@@ -155,6 +155,12 @@ pub const KEYS: &[Key] = &[
         "The namespace of states that are saved as one value (`save_state`)."
     ),
     key!(
+        checkpoints.key_file,
+        Kind::Text,
+        "The file with the keys under which values and metadata are encrypted at rest.",
+        "nothing is encrypted"
+    ),
+    key!(
         claims.oracle,
         Kind::Choice(&["none", "human"]),
         "Who is asked about a conflict: nobody (it stays contested), or people, by `mnemon claims \
@@ -270,6 +276,16 @@ impl Setting for String {
     }
 }
 
+impl Setting for Option<String> {
+    fn of(value: Value) -> Self {
+        Some(String::of(value))
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.clone()
+    }
+}
+
 impl Setting for std::time::Duration {
     fn of(value: Value) -> Self {
         match value {
@@ -290,16 +306,6 @@ impl Setting for Option<std::time::Duration> {
 
     fn shown(&self) -> Option<String> {
         self.map(value::show_duration)
-    }
-}
-
-impl Setting for Option<String> {
-    fn of(value: Value) -> Self {
-        Some(String::of(value))
-    }
-
-    fn shown(&self) -> Option<String> {
-        self.clone()
     }
 }
 

@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::query;
 use uuid::Uuid;
 
+use super::read;
 use crate::error::Fault;
 use crate::row;
 
@@ -40,10 +41,12 @@ pub(crate) async fn put(
             }
             None => (None, HashSet::new()),
         };
+        let renewed = renew(conn, scope, packed, standing.as_ref()).await?;
+        let packed = renewed.as_ref().unwrap_or(packed);
         let plan = plan(standing.as_ref(), packed, scope.user, guards, Uuid::now_v7())?;
         let blobs = packed.blobs(&present)?;
         let written = match standing {
-            Some(_) => follow(conn, scope, packed, &plan, &blobs).await?,
+            Some(_) => follow(conn, scope, packed, &plan, &blobs, None).await?,
             None => start(conn, scope, packed, &plan, &blobs).await?,
         };
         if written {
@@ -54,7 +57,14 @@ pub(crate) async fn put(
     Err(Error::Conflict { kind: "thread", key, expected: None, actual: None }.into())
 }
 
-/// A thread's row, locked until the transaction ends.
+/// What a put builds on.
+pub(super) struct Parent {
+    pub(super) manifest: Manifest,
+    pub(super) key_id: Option<String>,
+}
+
+/// A thread's row.
+#[derive(Clone)]
 pub(super) struct Locked {
     pub(super) head_id: String,
     pub(super) version: i64,
@@ -64,12 +74,17 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    fn standing(self, parent: Option<Manifest>) -> Standing {
+    pub(super) fn standing(self, parent: Option<Parent>) -> Standing {
+        let (parent, parent_key) = match parent {
+            Some(parent) => (Some(parent.manifest), parent.key_id),
+            None => (None, None),
+        };
         Standing {
             fence: self.guard(),
             head: Head { id: CheckpointId(self.head_id), version: self.version },
             owner: self.user_id,
             parent,
+            parent_key,
         }
     }
 
@@ -109,18 +124,19 @@ async fn look(
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     head: &str,
-) -> Result<(Option<Manifest>, HashSet<Key>), Fault> {
+) -> Result<(Option<Parent>, HashSet<Key>), Fault> {
     let put = packed.given();
     let keys = packed.keys();
     let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
     let found = query!(
         r#"
-        select (select c.manifest from mnemon.checkpoints c
-                where c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
-                  and c.id = $4) as manifest,
+        select c.manifest as "manifest?", c.key_id as "key_id?",
                array(select k.hash from mnemon.checkpoint_chunks k
                      where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
                        and k.hash = any ($5)) as "present!"
+        from (select) one
+        left join mnemon.checkpoints c
+          on c.tenant = $1 and c.thread_id = $2 and c.namespace = $3 and c.id = $4
         "#,
         scope.tenant,
         put.thread.thread_id,
@@ -130,10 +146,35 @@ async fn look(
     )
     .fetch_one(conn)
     .await?;
-    let manifest = found.manifest.map(|manifest| row::json(manifest, MANIFEST)).transpose()?;
+    let key_id = found.key_id;
+    let parent = found
+        .manifest
+        .map(|manifest| row::json(manifest, MANIFEST).map(|manifest| Parent { manifest, key_id }))
+        .transpose()?;
     let present =
         found.present.iter().map(|key| row::hash(key, "a value")).collect::<Result<_>>()?;
-    Ok((manifest, present))
+    Ok((parent, present))
+}
+
+/// The put with what it inherits under another key than its own, read and brought under its own.
+async fn renew(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    packed: &Packed<Put>,
+    standing: Option<&Standing>,
+) -> Result<Option<Packed<Put>>, Fault> {
+    let Some(parent) = standing.and_then(|standing| standing.parent.as_ref()) else {
+        return Ok(None);
+    };
+    let stale = packed.stale(parent);
+    if stale.is_empty() {
+        return Ok(None);
+    }
+    let thread = &packed.given().thread;
+    let keys = stale.iter().map(|(name, stored)| stored.key(thread, name));
+    let keys = keys.collect::<Result<Vec<Key>>>()?;
+    let blobs = read::blobs(conn, scope, thread, &keys).await?;
+    Ok(Some(packed.renew(&stale, &blobs)?))
 }
 
 /// Blobs as columns.
@@ -157,17 +198,24 @@ fn text(id: Option<&CheckpointId>) -> Option<&str> {
     id.map(|id| id.0.as_str())
 }
 
+fn hashes(packed: &Packed<Put>, plan: &Plan) -> Result<Vec<Vec<u8>>> {
+    let keys = plan.manifest.keys(&packed.given().thread)?;
+    Ok(keys.iter().map(|key| key.to_vec()).collect())
+}
+
 fn json(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("a manifest is JSON")
 }
 
-/// Moves the head and writes the checkpoint and what is new of its values, in one statement.
-async fn follow(
+/// Moves the head and writes the checkpoint and what is new of its values, in one statement;
+/// `false` when the thread's row is not the one of `stamp` any more.
+pub(super) async fn follow(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     plan: &Plan,
     blobs: &[Blob],
+    stamp: Option<&str>,
 ) -> Result<bool, Fault> {
     let (put, placed) = (packed.given(), &plan.placed);
     let blobs = Columns::of(blobs);
@@ -189,18 +237,20 @@ async fn follow(
                     else t.expires_at end
             from clock c
             where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
+              and ($20::text is null or t.xmin::text = $20)
             returning t.user_id, c.at
         ), kept as (
             insert into mnemon.checkpoint_chunks
-                (tenant, thread_id, namespace, hash, user_id, codec, bytes)
-            select $1, $2, $3, g.hash, h.user_id, g.codec, g.bytes
+                (tenant, thread_id, namespace, hash, user_id, codec, bytes, key_id)
+            select $1, $2, $3, g.hash, h.user_id, g.codec, g.bytes, $21
             from head h, unnest($17::bytea[], $18::int2[], $19::bytea[]) as g (hash, codec, bytes)
             on conflict (tenant, thread_id, namespace, hash) do nothing
         )
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, parent_id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest)
-        select $1, $2, $3, $4, $5, $6, $7, h.user_id, $8, $9, $10, h.at, $11, $12
+             session_id, run_id, created_at, metadata, manifest, key_id, sealed,
+             hashes)
+        select $1, $2, $3, $4, $5, $6, $7, h.user_id, $8, $9, $10, h.at, $11, $12, $21, $22, $23
         from head h
         "#,
         scope.tenant,
@@ -213,7 +263,7 @@ async fn follow(
         scope.agent,
         scope.session,
         scope.run,
-        put.metadata,
+        plan.at_rest.metadata,
         json(&plan.manifest),
         plan.fence.as_ref().map(|guard| guard.key.as_str()),
         plan.fence.as_ref().map(|guard| guard.fence.0),
@@ -222,6 +272,10 @@ async fn follow(
         &blobs.keys as &[&[u8]],
         &blobs.codecs,
         &blobs.bytes as &[&[u8]],
+        stamp,
+        plan.at_rest.key_id,
+        plan.at_rest.sealed,
+        &hashes(packed, plan)?,
     )
     .execute(conn)
     .await?;
@@ -229,7 +283,7 @@ async fn follow(
 }
 
 /// Starts the thread with its first checkpoint; `false` when somebody else was faster.
-async fn start(
+pub(super) async fn start(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
@@ -253,14 +307,15 @@ async fn start(
             returning user_id, created_at as at
         ), kept as (
             insert into mnemon.checkpoint_chunks
-                (tenant, thread_id, namespace, hash, user_id, codec, bytes)
-            select $1, $2, $3, g.hash, h.user_id, g.codec, g.bytes
+                (tenant, thread_id, namespace, hash, user_id, codec, bytes, key_id)
+            select $1, $2, $3, g.hash, h.user_id, g.codec, g.bytes, $20
             from head h, unnest($16::bytea[], $17::int2[], $18::bytea[]) as g (hash, codec, bytes)
         )
         insert into mnemon.checkpoints
             (tenant, thread_id, namespace, version, id, superstep, user_id, agent_id,
-             session_id, run_id, created_at, metadata, manifest)
-        select $1, $2, $3, $4, $5, $9, $6, $7, $8, $10, h.at, $11, $19
+             session_id, run_id, created_at, metadata, manifest, key_id, sealed,
+             hashes)
+        select $1, $2, $3, $4, $5, $9, $6, $7, $8, $10, h.at, $11, $19, $20, $21, $22
         from head h
         "#,
         scope.tenant,
@@ -273,7 +328,7 @@ async fn start(
         scope.session,
         put.superstep,
         scope.run,
-        put.metadata,
+        plan.at_rest.metadata,
         plan.fence.as_ref().map(|guard| guard.key.as_str()),
         plan.fence.as_ref().map(|guard| guard.fence.0),
         put.ttl.map(|ttl| ttl.as_secs_f64()),
@@ -282,6 +337,9 @@ async fn start(
         &blobs.codecs,
         &blobs.bytes as &[&[u8]],
         json(&plan.manifest),
+        plan.at_rest.key_id,
+        plan.at_rest.sealed,
+        &hashes(packed, plan)?,
     )
     .execute(conn)
     .await?;

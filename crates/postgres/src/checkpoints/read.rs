@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::manifest::Manifest;
-use mnemon_core::checkpoints::pack::{Blobs, Stored};
+use mnemon_core::checkpoints::pack::{Blobs, Key, Stored};
+use mnemon_core::checkpoints::seal::{AtRest, Bound, Context, Opener, Sealing};
 use mnemon_core::checkpoints::thread::Place;
 use mnemon_core::checkpoints::{
     Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, PendingWrite, Thread, ThreadFilter,
@@ -12,7 +13,7 @@ use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Page, Paged, Result, limits};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 
 use super::put::MANIFEST;
 use crate::error::Fault;
@@ -46,97 +47,176 @@ impl Which<'_> {
 pub(super) async fn get(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
+    sealing: &Sealing,
     thread: &Thread,
     which: Which<'_>,
 ) -> Result<Checkpoint, Fault> {
-    let (id, version) = match which {
-        Which::Newest => (None, None),
-        Which::Id(id) => (Some(id.0.as_str()), None),
-        Which::Version(version) => (None, Some(version)),
+    let id = match which {
+        Which::Newest => None,
+        Which::Id(id) => Some(id.0.clone()),
+        Which::Version(version) => {
+            let id = of_version(conn, scope, thread, version).await?;
+            Some(id.ok_or_else(|| which.not_found(thread))?)
+        }
     };
+    // Most checkpoints have one value in one part: it comes by a join, and everything that would
+    // have to be gathered is gathered only where there is more.
     let found = query!(
         r#"
-        with found as materialized (
-            select c.*
-            from mnemon.threads t
-            join mnemon.checkpoints c
-              on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace
-             and c.id = coalesce(
-                 $4,
-                 (select v.id from mnemon.checkpoints v
-                  where $6::int8 is not null and v.tenant = $1 and v.thread_id = $2
-                    and v.namespace = $3 and v.version = $6),
-                 case when $6::int8 is null then t.head_id end)
-            where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
-              and ($5::text is null or t.user_id is null or t.user_id = $5)
-        ), pending as materialized (
-            select w.*
+        select c.id, c.parent_id, c.version, c.superstep, c.metadata, c.run_id, c.created_at,
+               c.manifest, c.key_id, c.sealed,
+               k.hash as "hash?", k.codec as "codec?", k.bytes as "bytes?",
+               case when cardinality(h.hashes) > 1 or k.codec = 2 or w.hashes is not null then
+                   array(
+                       with named as materialized (
+                           select n.hash, n.codec, n.bytes
+                           from mnemon.checkpoint_chunks n
+                           where n.tenant = $1 and n.thread_id = $2 and n.namespace = $3
+                             and n.hash = any (h.hashes || coalesce(w.hashes, '{}'))
+                       )
+                       select n.hash || int2send(n.codec) || n.bytes
+                       from named n
+                       where n.hash <> k.hash or k.hash is null
+                       union all
+                       select p.hash || int2send(p.codec) || p.bytes
+                       from mnemon.checkpoint_chunks p
+                       where p.tenant = $1 and p.thread_id = $2 and p.namespace = $3
+                         and p.hash = any (array(
+                             select substring(n.bytes from at for 32)
+                             from named n, generate_series(1, octet_length(n.bytes), 32) as at
+                             where n.codec = 2)))
+               end as "more?: Vec<Vec<u8>>",
+               w.writes as "writes?"
+        from mnemon.threads t
+        join mnemon.checkpoints c
+          on c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
+         and c.id = coalesce($4, t.head_id)
+        cross join lateral (
+            select coalesce(c.hashes, array(
+                select decode(e.value ->> 'hash', 'hex')
+                from jsonb_each(c.manifest) e where e.value ? 'hash')) as hashes) h
+        left join mnemon.checkpoint_chunks k
+          on k.tenant = $1 and k.thread_id = $2 and k.namespace = $3 and k.hash = h.hashes[1]
+        left join lateral (
+            select array_agg(w.hash) as hashes,
+                   jsonb_agg(jsonb_build_object(
+                       'task_path', w.task_path, 'task_id', w.task_id, 'idx', w.idx,
+                       'channel', w.channel, 'type_tag', w.type_tag,
+                       'hash', encode(w.hash, 'hex'), 'size', w.size,
+                       'key_id', w.key_id)) as writes
             from mnemon.checkpoint_writes w
             where w.tenant = $1 and w.thread_id = $2 and w.namespace = $3
-              and w.checkpoint_id = (select f.id from found f)
-        ), named as materialized (
-            select k.hash, k.codec, k.bytes
-            from mnemon.checkpoint_chunks k
-            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
-              and k.hash = any (array(
-                  select decode(e.value ->> 'hash', 'hex')
-                  from found f, jsonb_each(f.manifest) e
-                  where e.value ? 'hash'
-                  union
-                  select p.hash from pending p))
-        ), parts as (
-            select k.hash, k.codec, k.bytes
-            from mnemon.checkpoint_chunks k
-            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
-              and k.hash = any (array(
-                  select substring(n.bytes from at for 32)
-                  from named n, generate_series(1, octet_length(n.bytes), 32) as at
-                  where n.codec = 2))
-        ), blobs as (
-            select * from named union all select * from parts
-        )
-        select f.id, f.parent_id, f.version, f.superstep, f.metadata, f.run_id, f.created_at,
-               f.manifest,
-               array(select b.hash from blobs b) as "hashes!",
-               array(select b.codec from blobs b) as "codecs!",
-               array(select b.bytes from blobs b) as "bytes!",
-               (select jsonb_agg(jsonb_build_object(
-                    'task_path', p.task_path, 'task_id', p.task_id, 'idx', p.idx,
-                    'channel', p.channel, 'type_tag', p.type_tag,
-                    'hash', encode(p.hash, 'hex'), 'size', p.size))
-                from pending p) as "writes?"
-        from found f
+              and w.checkpoint_id = c.id) w on true
+        where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
+          and ($5::text is null or t.user_id is null or t.user_id = $5)
         "#,
         scope.tenant,
         thread.thread_id,
         thread.namespace,
         id,
         scope.user,
-        version,
     )
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| which.not_found(thread))?;
     let mut blobs = Blobs::default();
-    for ((hash, codec), bytes) in found.hashes.iter().zip(found.codecs).zip(found.bytes) {
-        blobs.add(thread, hash, codec.into(), bytes)?;
+    if let (Some(hash), Some(codec), Some(bytes)) = (found.hash, found.codec, found.bytes) {
+        blobs.add(thread, &hash, codec.into(), bytes)?;
+    }
+    for row in found.more.iter().flatten() {
+        let (hash, rest) = row.split_at_checked(32).ok_or_else(|| cut_short(thread))?;
+        let (codec, bytes) = rest.split_first_chunk::<2>().ok_or_else(|| cut_short(thread))?;
+        blobs.add(thread, hash, i16::from_be_bytes(*codec).into(), bytes.to_vec())?;
     }
     let manifest: Manifest = row::json(found.manifest, MANIFEST)?;
+    let opener = &sealing.opener(scope.tenant, thread);
+    let bound = Bound {
+        id: &found.id,
+        parent: found.parent_id.as_deref(),
+        version: found.version,
+        superstep: found.superstep,
+        manifest: &manifest,
+    };
+    let at_rest = AtRest { metadata: found.metadata, sealed: found.sealed, key_id: found.key_id };
+    let metadata = opener.metadata(at_rest, &bound)?;
+    let pending = match found.writes {
+        Some(writes) => {
+            pending(opener, &found.id, row::json(writes, "a checkpoint's writes")?, &blobs)?
+        }
+        None => Vec::new(),
+    };
     let info = CheckpointInfo {
         thread: thread.clone(),
         id: CheckpointId(found.id),
         parent: found.parent_id.map(CheckpointId),
         version: found.version,
         superstep: found.superstep,
-        metadata: found.metadata,
+        metadata,
         run: found.run_id,
         created_at: found.created_at,
     };
-    let pending = match found.writes {
-        Some(writes) => pending(thread, row::json(writes, "a checkpoint's writes")?, &blobs)?,
-        None => Vec::new(),
-    };
-    Ok(info.with(&manifest, &blobs, pending)?)
+    Ok(info.with(&manifest, &blobs, opener, pending)?)
+}
+
+async fn of_version(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    thread: &Thread,
+    version: i64,
+) -> Result<Option<String>, Fault> {
+    Ok(query_scalar!(
+        "select id from mnemon.checkpoints
+         where tenant = $1 and thread_id = $2 and namespace = $3 and version = $4",
+        scope.tenant,
+        thread.thread_id,
+        thread.namespace,
+        version,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+fn cut_short(thread: &Thread) -> Error {
+    Error::corrupt(format!("a value of thread {thread}"), "its row is cut short")
+}
+
+/// Values with their parts.
+pub(super) async fn blobs(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    thread: &Thread,
+    keys: &[Key],
+) -> Result<Blobs, Fault> {
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    let rows = query!(
+        r#"
+        with named as materialized (
+            select k.hash, k.codec, k.bytes
+            from mnemon.checkpoint_chunks k
+            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3 and k.hash = any ($4)
+        )
+        select n.hash as "hash!", n.codec as "codec!", n.bytes as "bytes!" from named n
+        union all
+        select k.hash, k.codec, k.bytes
+        from mnemon.checkpoint_chunks k
+        where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
+          and k.hash = any (array(
+              select substring(n.bytes from at for 32)
+              from named n, generate_series(1, octet_length(n.bytes), 32) as at
+              where n.codec = 2))
+        "#,
+        scope.tenant,
+        thread.thread_id,
+        thread.namespace,
+        &keys as &[&[u8]],
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut blobs = Blobs::default();
+    for row in rows {
+        blobs.add(thread, &row.hash, row.codec.into(), row.bytes)?;
+    }
+    Ok(blobs)
 }
 
 /// A pending write as the statement gives it.
@@ -149,12 +229,20 @@ struct Write {
     type_tag: String,
     hash: String,
     size: usize,
+    key_id: Option<String>,
 }
 
-fn pending(thread: &Thread, found: Vec<Write>, blobs: &Blobs) -> Result<Vec<PendingWrite>> {
+fn pending(
+    opener: &Opener<'_>,
+    checkpoint: &str,
+    found: Vec<Write>,
+    blobs: &Blobs,
+) -> Result<Vec<PendingWrite>> {
     let mut pending = Vec::with_capacity(found.len());
-    for Write { task_path, task_id, idx, channel, type_tag, hash, size } in found {
-        let value = blobs.value(&Stored { type_tag, hash, size }, thread, &channel)?;
+    for Write { task_path, task_id, idx, channel, type_tag, hash, size, key_id } in found {
+        let context = Context::write(checkpoint, &task_id, idx, &channel);
+        let stored = Stored { type_tag, hash, size, key_id };
+        let value = blobs.value(&stored, opener, &context, &channel)?;
         pending.push(PendingWrite { task_path, task_id, idx, channel, value });
     }
     writes::sort(&mut pending);
@@ -172,20 +260,35 @@ struct Row {
     metadata: Value,
     run_id: Option<String>,
     created_at: DateTime<Utc>,
+    key_id: Option<String>,
+    sealed: Option<Vec<u8>>,
+    /// Of encrypted ones, whose metadata is bound to it.
+    manifest: Option<Value>,
 }
 
-impl From<Row> for CheckpointInfo {
-    fn from(row: Row) -> Self {
-        Self {
-            thread: Thread { thread_id: row.thread_id, namespace: row.namespace },
-            id: CheckpointId(row.id),
-            parent: row.parent_id.map(CheckpointId),
-            version: row.version,
-            superstep: row.superstep,
-            metadata: row.metadata,
-            run: row.run_id,
-            created_at: row.created_at,
-        }
+impl Row {
+    fn info(self, sealing: &Sealing, tenant: &str) -> Result<CheckpointInfo> {
+        let thread = Thread { thread_id: self.thread_id, namespace: self.namespace };
+        let manifest = self.manifest.map(|manifest| row::json(manifest, MANIFEST)).transpose()?;
+        let bound = Bound {
+            id: &self.id,
+            parent: self.parent_id.as_deref(),
+            version: self.version,
+            superstep: self.superstep,
+            manifest: &manifest.unwrap_or_default(),
+        };
+        let at_rest = AtRest { metadata: self.metadata, sealed: self.sealed, key_id: self.key_id };
+        let metadata = sealing.opener(tenant, &thread).metadata(at_rest, &bound)?;
+        Ok(CheckpointInfo {
+            thread,
+            id: CheckpointId(self.id),
+            parent: self.parent_id.map(CheckpointId),
+            version: self.version,
+            superstep: self.superstep,
+            metadata,
+            run: self.run_id,
+            created_at: self.created_at,
+        })
     }
 }
 
@@ -193,6 +296,7 @@ impl From<Row> for CheckpointInfo {
 pub(super) async fn list(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
+    sealing: &Sealing,
     filter: &CheckpointFilter,
     page: &Page,
 ) -> Result<Paged<CheckpointInfo>, Fault> {
@@ -211,7 +315,7 @@ pub(super) async fn list(
                 let next = items.last().map(|info| Place::of_checkpoint(info).cursor(LIST));
                 return Ok(Paged { items, next });
             }
-            let info = CheckpointInfo::from(row);
+            let info = row.info(sealing, scope.tenant)?;
             place = Some(Place::of_checkpoint(&info));
             if filter.met(&info.metadata) {
                 items.push(info);
@@ -237,7 +341,8 @@ async fn rows(
         Row,
         r#"
         select c.thread_id, c.namespace, c.id, c.parent_id, c.version, c.superstep, c.metadata,
-               c.run_id, c.created_at
+               c.run_id, c.created_at, c.key_id, c.sealed,
+               case when c.key_id is not null then c.manifest end as manifest
         from mnemon.checkpoints c
         where c.tenant = $1
           and ($2::text is null or c.user_id is null or c.user_id = $2)

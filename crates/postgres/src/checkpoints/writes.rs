@@ -22,14 +22,14 @@ pub(crate) async fn put(
     guards: &[Guard],
 ) -> Result<(), Fault> {
     let given = packed.given();
-    let owner = hold(conn, scope, given, guards).await?;
+    let owner = hold(conn, scope, packed, guards).await?;
     let blobs = packed.blobs(&HashSet::new())?;
     let blobs = Columns::of(&blobs);
     query!(
         r#"
         insert into mnemon.checkpoint_chunks
-            (tenant, thread_id, namespace, hash, user_id, codec, bytes)
-        select $1, $2, $3, g.hash, $4, g.codec, g.bytes
+            (tenant, thread_id, namespace, hash, user_id, codec, bytes, key_id)
+        select $1, $2, $3, g.hash, $4, g.codec, g.bytes, $8
         from unnest($5::bytea[], $6::int2[], $7::bytea[]) as g (hash, codec, bytes)
         on conflict (tenant, thread_id, namespace, hash) do nothing
         "#,
@@ -40,6 +40,7 @@ pub(crate) async fn put(
         &blobs.keys as &[&[u8]],
         &blobs.codecs,
         &blobs.bytes as &[&[u8]],
+        packed.key_id(),
     )
     .execute(&mut *conn)
     .await?;
@@ -51,12 +52,13 @@ pub(crate) async fn put(
 async fn hold(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
-    given: &PutWrites,
+    packed: &Packed<PutWrites>,
     guards: &[Guard],
 ) -> Result<Option<String>, Fault> {
+    let given = packed.given();
     let held = query!(
         r#"
-        select t.user_id, t.fence_key, t.fence
+        select t.user_id, t.fence_key, t.fence, c.key_id
         from mnemon.threads t
         join mnemon.checkpoints c
           on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace
@@ -76,6 +78,7 @@ async fn hold(
     let standing = held.fence_key.zip(held.fence);
     let standing = standing.map(|(key, fence)| Guard { key, fence: Fence(fence) });
     place::fence(standing.as_ref(), guards)?;
+    packed.check_base(held.key_id.as_deref())?;
     Ok(held.user_id)
 }
 
@@ -96,15 +99,17 @@ async fn insert(
         r#"
         insert into mnemon.checkpoint_writes as w
             (tenant, thread_id, namespace, checkpoint_id, task_id, task_path, user_id, run_id, idx,
-             channel, type_tag, hash, size, written_at)
-        select $1, $2, $3, $4, $5, $6, $7, $8, g.idx, g.channel, g.type_tag, g.hash, g.size, n.at
+             channel, type_tag, hash, size, written_at, key_id)
+        select $1, $2, $3, $4, $5, $6, $7, $8, g.idx, g.channel, g.type_tag, g.hash, g.size, n.at,
+               $14
         from (select mnemon.now() as at) n,
              unnest($9::int4[], $10::text[], $11::text[], $12::bytea[], $13::int8[])
                  as g (idx, channel, type_tag, hash, size)
         on conflict (tenant, thread_id, namespace, checkpoint_id, task_id, idx) do update
         set task_path = excluded.task_path, channel = excluded.channel,
             type_tag = excluded.type_tag, hash = excluded.hash, size = excluded.size,
-            run_id = excluded.run_id, written_at = excluded.written_at
+            run_id = excluded.run_id, written_at = excluded.written_at,
+            key_id = excluded.key_id
         where w.idx < 0
         "#,
         scope.tenant,
@@ -120,6 +125,7 @@ async fn insert(
         &tags,
         &keys as &[&[u8]],
         &sizes,
+        packed.key_id(),
     )
     .execute(conn)
     .await?;

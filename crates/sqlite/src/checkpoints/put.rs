@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::read::blobs;
 use crate::error::Done;
 use crate::open::now;
 use crate::row;
@@ -22,16 +23,17 @@ pub(crate) mod sql {
     crate::sql::statements! {
         HEAD = "select head_id, version, user_id, fence_key, fence, ttl, active_at, expires_at \
             from threads where tenant = ?1 and thread_id = ?2 and namespace = ?3";
-        MANIFEST = "select manifest from checkpoints \
+        MANIFEST = "select manifest, key_id from checkpoints \
             where tenant = ?1 and thread_id = ?2 and namespace = ?3 and id = ?4";
         HAS = "select 1 from checkpoint_chunks \
             where tenant = ?1 and thread_id = ?2 and namespace = ?3 and hash = ?4";
         KEEP = "insert into checkpoint_chunks (tenant, thread_id, namespace, hash, user_id, codec, \
-            bytes) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+            bytes, key_id) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
             on conflict (tenant, thread_id, namespace, hash) do nothing";
         INSERT = "insert into checkpoints (tenant, thread_id, namespace, version, id, parent_id, \
-            superstep, user_id, agent_id, session_id, run_id, created_at, metadata, manifest) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+            superstep, user_id, agent_id, session_id, run_id, created_at, metadata, manifest, \
+            key_id, sealed) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+            ?15, ?16)";
         START = "insert into threads (tenant, thread_id, namespace, user_id, agent_id, session_id, \
             head_id, version, generation, fence_key, fence, ttl, active_at, expires_at, created_at) \
             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12, ?13, ?12)";
@@ -58,13 +60,15 @@ pub(crate) fn put(
     let key = key(scope, &put.thread);
     let current = current(conn, key, put)?;
     let standing = current.as_ref().map(|current| &current.standing);
+    let renewed = renew(conn, key, packed, standing)?;
+    let packed = renewed.as_ref().unwrap_or(packed);
     let plan = plan(standing, packed, scope.user, guards, Uuid::now_v7())?;
     let owner = match &current {
         Some(current) => current.standing.owner.as_deref(),
         None => scope.user,
     };
     let present = present(conn, key, &packed.keys())?;
-    keep(conn, key, owner, &packed.blobs(&present)?)?;
+    keep(conn, key, owner, &packed.blobs(&present)?, packed.key_id())?;
     let now = now(conn)?;
     conn.prepare_cached(sql::INSERT)?.execute(params![
         key[0],
@@ -79,8 +83,10 @@ pub(crate) fn put(
         scope.session,
         scope.run,
         now,
-        put.metadata.to_string(),
+        plan.at_rest.metadata.to_string(),
         json!(plan.manifest).to_string(),
+        plan.at_rest.key_id,
+        plan.at_rest.sealed,
     ])?;
     match current {
         Some(current) => follow(conn, key, &current.life.next(put.ttl, now), &plan)?,
@@ -138,8 +144,8 @@ fn current(conn: &Connection, key: [&str; 3], put: &Put) -> Done<Option<Current>
     let mut rows = statement.query(key)?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let head = Head { id: CheckpointId(row.get(0)?), version: row.get(1)? };
-    let parent = manifest(conn, key, put.parent.as_ref().unwrap_or(&head.id))?;
-    let standing = Standing { owner: row.get(2)?, fence: guard(row, 3)?, head, parent };
+    let (parent, parent_key) = manifest(conn, key, put.parent.as_ref().unwrap_or(&head.id))?;
+    let standing = Standing { owner: row.get(2)?, fence: guard(row, 3)?, head, parent, parent_key };
     let life = Life { ttl: row.get(5)?, active_at: row.get(6)?, expires_at: row.get(7)? };
     Ok(Some(Current { standing, life }))
 }
@@ -150,13 +156,39 @@ pub(super) fn guard(row: &rusqlite::Row<'_>, column: usize) -> Done<Option<Guard
     Ok(key.zip(fence).map(|(key, fence)| Guard { key, fence: Fence(fence) }))
 }
 
-fn manifest(conn: &Connection, key: [&str; 3], id: &CheckpointId) -> Done<Option<Manifest>> {
+/// What a checkpoint holds, and the key it is encrypted under.
+fn manifest(
+    conn: &Connection,
+    key: [&str; 3],
+    id: &CheckpointId,
+) -> Done<(Option<Manifest>, Option<String>)> {
     let mut statement = conn.prepare_cached(sql::MANIFEST)?;
     let mut rows = statement.query(params![key[0], key[1], key[2], id.0])?;
     match rows.next()? {
-        Some(row) => Ok(Some(row::json(row, 0, "a checkpoint's manifest")?)),
-        None => Ok(None),
+        Some(row) => Ok((Some(row::json(row, 0, "a checkpoint's manifest")?), row.get(1)?)),
+        None => Ok((None, None)),
     }
+}
+
+/// The put with what it inherits under another key than its own, read and brought under its own.
+fn renew(
+    conn: &Connection,
+    key: [&str; 3],
+    packed: &Packed<Put>,
+    standing: Option<&Standing>,
+) -> Done<Option<Packed<Put>>> {
+    let Some(parent) = standing.and_then(|standing| standing.parent.as_ref()) else {
+        return Ok(None);
+    };
+    let stale = packed.stale(parent);
+    if stale.is_empty() {
+        return Ok(None);
+    }
+    let thread = &packed.given().thread;
+    let keys = stale.iter().map(|(name, stored)| stored.key(thread, name));
+    let keys = keys.collect::<mnemon_core::Result<Vec<Key>>>()?;
+    let blobs = blobs(conn, key, thread, &keys)?;
+    Ok(Some(packed.renew(&stale, &blobs)?))
 }
 
 /// Which of these values are there already.
@@ -180,11 +212,13 @@ pub(super) fn keep(
     key: [&str; 3],
     owner: Option<&str>,
     blobs: &[Blob],
+    key_id: Option<&str>,
 ) -> Done<()> {
     let mut statement = conn.prepare_cached(sql::KEEP)?;
     for blob in blobs {
         let (hash, bytes) = (blob.key.as_slice(), &blob.bytes);
-        statement.execute(params![key[0], key[1], key[2], hash, owner, blob.codec, bytes])?;
+        let row = params![key[0], key[1], key[2], hash, owner, blob.codec, bytes, key_id];
+        statement.execute(row)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use mnemon_core::checkpoints::manifest::Manifest;
 use mnemon_core::checkpoints::pack::{Blobs, Key, Stored};
+use mnemon_core::checkpoints::seal::{AtRest, Bound, Context, Sealing};
 use mnemon_core::checkpoints::thread::Place;
 use mnemon_core::checkpoints::{
     Checkpoint, CheckpointFilter, CheckpointId, CheckpointInfo, PendingWrite, Thread, ThreadFilter,
@@ -9,6 +10,7 @@ use mnemon_core::checkpoints::{
 };
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Page, Paged, limits};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::put::key;
@@ -20,7 +22,7 @@ pub(crate) mod sql {
     crate::sql::statements! {
         /// The newest, or the one named. Another user's thread is not found.
         GET = "select c.thread_id, c.namespace, c.id, c.parent_id, c.version, c.superstep, \
-            c.metadata, c.run_id, c.created_at, c.manifest from threads t join checkpoints c \
+            c.metadata, c.run_id, c.created_at, c.key_id, c.sealed, c.manifest from threads t join checkpoints c \
             on c.tenant = t.tenant and c.thread_id = t.thread_id and c.namespace = t.namespace \
             and c.id = coalesce(?4, t.head_id) \
             where t.tenant = ?1 and t.thread_id = ?2 and t.namespace = ?3 \
@@ -29,11 +31,12 @@ pub(crate) mod sql {
             where tenant = ?1 and thread_id = ?2 and namespace = ?3 and version = ?4";
         CHUNK = "select codec, bytes from checkpoint_chunks \
             where tenant = ?1 and thread_id = ?2 and namespace = ?3 and hash = ?4";
-        WRITES = "select task_path, task_id, idx, channel, type_tag, hash, size \
+        WRITES = "select task_path, task_id, idx, channel, type_tag, hash, size, key_id \
             from checkpoint_writes \
             where tenant = ?1 and thread_id = ?2 and namespace = ?3 and checkpoint_id = ?4";
         LIST = "select c.thread_id, c.namespace, c.id, c.parent_id, c.version, c.superstep, \
-            c.metadata, c.run_id, c.created_at from checkpoints c where c.tenant = ?1 \
+            c.metadata, c.run_id, c.created_at, c.key_id, c.sealed, \
+            case when c.key_id is not null then c.manifest end from checkpoints c where c.tenant = ?1 \
             and (?2 is null or c.user_id is null or c.user_id = ?2) \
             and (?3 is null or c.thread_id = ?3) and (?4 is null or c.namespace = ?4) \
             and (?5 is null or c.run_id = ?5) and (?6 is null or c.id < ?6) \
@@ -42,7 +45,8 @@ pub(crate) mod sql {
             order by c.thread_id, c.namespace, c.version desc limit ?10";
         /// Of one namespace of one thread.
         HISTORY = "select c.thread_id, c.namespace, c.id, c.parent_id, c.version, c.superstep, \
-            c.metadata, c.run_id, c.created_at from checkpoints c \
+            c.metadata, c.run_id, c.created_at, c.key_id, c.sealed, \
+            case when c.key_id is not null then c.manifest end from checkpoints c \
             where c.tenant = ?1 and c.thread_id = ?3 and c.namespace = ?4 \
             and (?2 is null or c.user_id is null or c.user_id = ?2) \
             and (?5 is null or c.run_id = ?5) and (?6 is null or c.id < ?6) \
@@ -85,15 +89,17 @@ impl Which {
 pub(super) fn get(
     conn: &Connection,
     scope: &Admitted<'_>,
+    sealing: &Sealing,
     thread: &Thread,
     which: &Which,
 ) -> Done<Checkpoint> {
-    snapshot(conn, || whole(conn, scope, thread, which))
+    snapshot(conn, || whole(conn, scope, sealing, thread, which))
 }
 
-fn whole(
+pub(super) fn whole(
     conn: &Connection,
     scope: &Admitted<'_>,
+    sealing: &Sealing,
     thread: &Thread,
     which: &Which,
 ) -> Done<Checkpoint> {
@@ -112,8 +118,9 @@ fn whole(
     let named = id.as_ref().map(|id| &id.0);
     let mut rows = statement.query(params![key[0], key[1], key[2], named, scope.user])?;
     let Some(row) = rows.next()? else { return Err(which.not_found(thread).into()) };
-    let manifest: Manifest = row::json(row, 9, "a checkpoint's manifest")?;
-    let info = info(row)?;
+    let manifest: Manifest = row::json(row, 11, "a checkpoint's manifest")?;
+    let info = info(row, sealing, scope.tenant, &manifest)?;
+    let opener = &sealing.opener(scope.tenant, thread);
     let written = written(conn, key, &info.id)?;
     let mut keys = manifest.keys(thread)?;
     for write in &written {
@@ -122,11 +129,12 @@ fn whole(
     let blobs = blobs(conn, key, thread, &keys)?;
     let mut pending = Vec::with_capacity(written.len());
     for Written { task_path, task_id, idx, channel, stored } in written {
-        let value = blobs.value(&stored, thread, &channel)?;
+        let context = Context::write(&info.id.0, &task_id, idx, &channel);
+        let value = blobs.value(&stored, opener, &context, &channel)?;
         pending.push(PendingWrite { task_path, task_id, idx, channel, value });
     }
     writes::sort(&mut pending);
-    Ok(info.with(&manifest, &blobs, pending)?)
+    Ok(info.with(&manifest, &blobs, opener, pending)?)
 }
 
 /// A pending write whose value is not read yet.
@@ -145,19 +153,25 @@ fn written(conn: &Connection, key: [&str; 3], id: &CheckpointId) -> Done<Vec<Wri
     while let Some(row) = rows.next()? {
         let hash = row::hash(row, 5, "a pending write")?;
         let size: i64 = row.get(6)?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
         found.push(Written {
             task_path: row.get(0)?,
             task_id: row.get(1)?,
             idx: row.get(2)?,
             channel: row.get(3)?,
-            stored: Stored::at(row.get(4)?, &hash, usize::try_from(size).unwrap_or(usize::MAX)),
+            stored: Stored::at(row.get(4)?, &hash, size, row.get(7)?),
         });
     }
     Ok(found)
 }
 
 /// Values with their parts.
-fn blobs(conn: &Connection, key: [&str; 3], thread: &Thread, keys: &[Key]) -> Done<Blobs> {
+pub(super) fn blobs(
+    conn: &Connection,
+    key: [&str; 3],
+    thread: &Thread,
+    keys: &[Key],
+) -> Done<Blobs> {
     let mut statement = conn.prepare_cached(sql::CHUNK)?;
     let mut blobs = Blobs::default();
     let mut add = |blobs: &mut Blobs, hash: &Key| -> Done<()> {
@@ -176,23 +190,42 @@ fn blobs(conn: &Connection, key: [&str; 3], thread: &Thread, keys: &[Key]) -> Do
     Ok(blobs)
 }
 
-fn info(row: &Row<'_>) -> Done<CheckpointInfo> {
-    Ok(CheckpointInfo {
-        thread: Thread { thread_id: row.get(0)?, namespace: row.get(1)? },
-        id: CheckpointId(row.get(2)?),
-        parent: row.get::<_, Option<String>>(3)?.map(CheckpointId),
-        version: row.get(4)?,
-        superstep: row.get(5)?,
+/// The manifest is what encrypted metadata is bound to.
+fn info(
+    row: &Row<'_>,
+    sealing: &Sealing,
+    tenant: &str,
+    manifest: &Manifest,
+) -> Done<CheckpointInfo> {
+    let thread = Thread { thread_id: row.get(0)?, namespace: row.get(1)? };
+    let id = CheckpointId(row.get(2)?);
+    let parent = row.get::<_, Option<String>>(3)?.map(CheckpointId);
+    let (version, superstep) = (row.get(4)?, row.get(5)?);
+    let parent_id = parent.as_ref().map(|parent| parent.0.as_str());
+    let bound = Bound { id: &id.0, parent: parent_id, version, superstep, manifest };
+    let at_rest = AtRest {
         metadata: row::json(row, 6, "a checkpoint's metadata")?,
-        run: row.get(7)?,
-        created_at: row::time(row, 8)?,
-    })
+        key_id: row.get(9)?,
+        sealed: row.get(10)?,
+    };
+    let metadata = sealing.opener(tenant, &thread).metadata(at_rest, &bound)?;
+    let (run, created_at) = (row.get(7)?, row::time(row, 8)?);
+    Ok(CheckpointInfo { thread, id, parent, version, superstep, metadata, run, created_at })
+}
+
+/// The manifest of an encrypted checkpoint in a list; of others it is not read.
+fn listed(row: &Row<'_>) -> Done<Manifest> {
+    if row.get_ref(11)? == ValueRef::Null {
+        return Ok(Manifest::default());
+    }
+    row::json(row, 11, "a checkpoint's manifest")
 }
 
 /// Checkpoints, row by row until the page is full or enough was looked at.
 pub(super) fn list(
     conn: &Connection,
     scope: &Admitted<'_>,
+    sealing: &Sealing,
     filter: &CheckpointFilter,
     page: &Page,
 ) -> Done<Paged<CheckpointInfo>> {
@@ -236,7 +269,7 @@ pub(super) fn list(
             let next = items.last().map(|info| Place::of_checkpoint(info).cursor(LIST));
             return Ok(Paged { items, next });
         }
-        let info = info(row)?;
+        let info = info(row, sealing, scope.tenant, &listed(row)?)?;
         scanned += 1;
         last = Some(Place::of_checkpoint(&info));
         if filter.met(&info.metadata) {
