@@ -8,7 +8,7 @@
 //! | 3 | not found in this scope |
 //! | 4 | in the way of something: exists already, changed, held, fenced, step reused |
 //! | 5 | the database cannot be reached now; trying again may help |
-//! | 6 | the installation must be changed first: setup, schema, model |
+//! | 6 | the installation must be changed first: setup, schema, model, keys |
 //! | 7 | what was read is damaged |
 
 use mnemon::Error;
@@ -22,7 +22,7 @@ Exit codes:
   3  not found in this scope
   4  in the way of something: exists already, changed, held, fenced, step reused
   5  the database cannot be reached now; trying again may help
-  6  the installation must be changed first (setup, schema, model)
+  6  the installation must be changed first (setup, schema, model, keys)
   7  what was read is damaged";
 
 pub(crate) const FAILED: u8 = 1;
@@ -40,7 +40,7 @@ pub(crate) fn code(error: &Error) -> u8 {
         | Error::StepReused { .. }
         | Error::Gone { .. } => 4,
         Error::Unavailable { .. } => 5,
-        Error::Setup { .. } | Error::ModelMismatch { .. } => 6,
+        Error::Setup { .. } | Error::ModelMismatch { .. } | Error::Sealed { .. } => 6,
         Error::Corrupt { .. } => 7,
         _ => FAILED,
     }

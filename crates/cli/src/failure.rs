@@ -161,6 +161,9 @@ fn fix(error: &Error) -> Option<String> {
             "clear the memory first, or leave its strategy as it is".to_owned()
         }
         Error::Held { .. } | Error::Conflict { .. } => "try again".to_owned(),
+        Error::Sealed { .. } => {
+            "name the file with the keys it was written under in checkpoints.key_file".to_owned()
+        }
         Error::Corrupt { .. } => "restore it from a backup, and report this".to_owned(),
         Error::Backend { .. } => "run it again with -vv, which logs what was done".to_owned(),
         _ => return None,

@@ -212,7 +212,12 @@ impl Plan {
     fn checkpoint(&mut self, name: &str, n: usize) -> Write {
         let own = self.dice.below(2) == 0;
         let thread = if own { format!("of {}", self.writer) } else { SHARED.to_owned() };
-        let put = Put::new(Thread::new(thread)).channel("by", ChannelValue::json(&json!(name)));
+        let mut put = Put::new(Thread::new(thread)).channel("by", ChannelValue::json(&json!(name)));
+        if n.is_multiple_of(2) {
+            // In parts, most of which the thread has already.
+            let bytes = (0..8_000 + u32::from(n % 8 == 0)).flat_map(u32::to_le_bytes).collect();
+            put = put.channel("long", ChannelValue { type_tag: "bytes".into(), bytes });
+        }
         if !own {
             return Write::Checkpoint(Box::new(put));
         }

@@ -5,6 +5,7 @@
 //! another than the newest is a fork. What tasks do before their checkpoint is put is kept beside
 //! it as pending writes.
 
+mod blob;
 pub mod filter;
 pub mod manifest;
 pub mod moved;

@@ -145,6 +145,11 @@ async fn checkpoints(store: &dyn Store, scope: &Scope, told: &Told<'_>) {
         found.sort();
         assert!(is_gapless(found.iter().map(|(version, _)| *version)), "{thread}: {found:?}");
         assert_eq!(found, versions.into_iter().collect::<Vec<_>>(), "{thread} of {scope:?}");
+        for (version, _) in found {
+            // Every value is verified when it is loaded.
+            let loaded = store.checkpoints().get_version(scope, thread, version).await;
+            loaded.unwrap_or_else(|error| panic!("version {version} of {thread}: {error}"));
+        }
     }
 }
 

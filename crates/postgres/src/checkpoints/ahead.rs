@@ -82,14 +82,19 @@ async fn look(
         select t.head_id, t.version, t.user_id, t.fence_key, t.fence, t.xmin::text as "stamp!",
                c.manifest as "manifest?", c.key_id as "key_id?",
                array(select k.hash || case when k.codec = 2 then k.bytes else '' end
-                     from unnest($5::text[]) as n (name)
-                     join mnemon.checkpoint_chunks k
-                       on k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
-                      and k.hash = decode(c.manifest -> n.name ->> 'hash', 'hex')) as "present!"
+                     from mnemon.checkpoint_chunks k
+                     where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3
+                       and k.hash = any (array(
+                           select decode(c.manifest -> n.name ->> 'hash', 'hex')
+                           from unnest($5::text[]) as n (name)))) as "present!"
         from mnemon.threads t
-        left join mnemon.checkpoints c
-          on c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
-         and c.id = coalesce($4, t.head_id)
+        -- The limit keeps it apart: as a plain join it could read the whole thread.
+        left join lateral (
+            select p.manifest, p.key_id
+            from mnemon.checkpoints p
+            where p.tenant = $1 and p.thread_id = $2 and p.namespace = $3
+              and p.id = coalesce($4, t.head_id)
+            limit 1) c on true
         where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
         "#,
         scope.tenant,

@@ -61,7 +61,8 @@ pub(super) async fn get(
     };
     // Most checkpoints have one value in one part: it comes by a join, and everything that would
     // have to be gathered is gathered only where there is more.
-    let found = query!(
+    let found = query_as!(
+        Found,
         r#"
         select c.id, c.parent_id, c.version, c.superstep, c.metadata, c.run_id, c.created_at,
                c.manifest, c.key_id, c.sealed,
@@ -87,16 +88,18 @@ pub(super) async fn get(
                              where n.codec = 2)))
                end as "more?: Vec<Vec<u8>>",
                w.writes as "writes?"
-        from mnemon.threads t
-        join mnemon.checkpoints c
-          on c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
-         and c.id = coalesce($4, t.head_id)
+        -- The id is asked for first: as a join, a server that knows no statistics yet would read
+        -- every checkpoint of the thread and compare.
+        from mnemon.checkpoints c
         cross join lateral (
             select coalesce(c.hashes, array(
                 select decode(e.value ->> 'hash', 'hex')
                 from jsonb_each(c.manifest) e where e.value ? 'hash')) as hashes) h
-        left join mnemon.checkpoint_chunks k
-          on k.tenant = $1 and k.thread_id = $2 and k.namespace = $3 and k.hash = h.hashes[1]
+        left join lateral (
+            select k.hash, k.codec, k.bytes
+            from mnemon.checkpoint_chunks k
+            where k.tenant = $1 and k.thread_id = $2 and k.namespace = $3 and k.hash = h.hashes[1]
+            limit 1) k on true
         left join lateral (
             select array_agg(w.hash) as hashes,
                    jsonb_agg(jsonb_build_object(
@@ -107,8 +110,12 @@ pub(super) async fn get(
             from mnemon.checkpoint_writes w
             where w.tenant = $1 and w.thread_id = $2 and w.namespace = $3
               and w.checkpoint_id = c.id) w on true
-        where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
-          and ($5::text is null or t.user_id is null or t.user_id = $5)
+        where c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
+          and c.id = (
+              select coalesce($4, t.head_id)
+              from mnemon.threads t
+              where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
+                and ($5::text is null or t.user_id is null or t.user_id = $5))
         "#,
         scope.tenant,
         thread.thread_id,
@@ -119,43 +126,82 @@ pub(super) async fn get(
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| which.not_found(thread))?;
-    let mut blobs = Blobs::default();
-    if let (Some(hash), Some(codec), Some(bytes)) = (found.hash, found.codec, found.bytes) {
-        blobs.add(thread, &hash, codec.into(), bytes)?;
-    }
-    for row in found.more.iter().flatten() {
-        let (hash, rest) = row.split_at_checked(32).ok_or_else(|| cut_short(thread))?;
-        let (codec, bytes) = rest.split_first_chunk::<2>().ok_or_else(|| cut_short(thread))?;
-        blobs.add(thread, hash, i16::from_be_bytes(*codec).into(), bytes.to_vec())?;
-    }
-    let manifest: Manifest = row::json(found.manifest, MANIFEST)?;
-    let opener = &sealing.opener(scope.tenant, thread);
-    let bound = Bound {
-        id: &found.id,
-        parent: found.parent_id.as_deref(),
-        version: found.version,
-        superstep: found.superstep,
-        manifest: &manifest,
-    };
-    let at_rest = AtRest { metadata: found.metadata, sealed: found.sealed, key_id: found.key_id };
-    let metadata = opener.metadata(at_rest, &bound)?;
-    let pending = match found.writes {
-        Some(writes) => {
-            pending(opener, &found.id, row::json(writes, "a checkpoint's writes")?, &blobs)?
+    Ok(found.checkpoint(sealing, scope.tenant, thread)?)
+}
+
+/// A checkpoint with everything of it, as one row.
+struct Found {
+    id: String,
+    parent_id: Option<String>,
+    version: i64,
+    superstep: Option<i64>,
+    metadata: Value,
+    run_id: Option<String>,
+    created_at: DateTime<Utc>,
+    manifest: Value,
+    key_id: Option<String>,
+    sealed: Option<Vec<u8>>,
+    /// The first value's blob.
+    hash: Option<Vec<u8>>,
+    codec: Option<i16>,
+    bytes: Option<Vec<u8>>,
+    /// The others: hash, codec and bytes after one another.
+    more: Option<Vec<Vec<u8>>>,
+    writes: Option<Value>,
+}
+
+impl Found {
+    fn blobs(&mut self, thread: &Thread) -> Result<Blobs> {
+        let mut blobs = Blobs::default();
+        if let (Some(hash), Some(codec), Some(bytes)) =
+            (self.hash.take(), self.codec, self.bytes.take())
+        {
+            blobs.add(thread, &hash, codec.into(), bytes)?;
         }
-        None => Vec::new(),
-    };
-    let info = CheckpointInfo {
-        thread: thread.clone(),
-        id: CheckpointId(found.id),
-        parent: found.parent_id.map(CheckpointId),
-        version: found.version,
-        superstep: found.superstep,
-        metadata,
-        run: found.run_id,
-        created_at: found.created_at,
-    };
-    Ok(info.with(&manifest, &blobs, opener, pending)?)
+        for row in self.more.take().iter().flatten() {
+            let (hash, rest) = row.split_at_checked(32).ok_or_else(|| cut_short(thread))?;
+            let (codec, bytes) = rest.split_first_chunk::<2>().ok_or_else(|| cut_short(thread))?;
+            blobs.add(thread, hash, i16::from_be_bytes(*codec).into(), bytes.to_vec())?;
+        }
+        Ok(blobs)
+    }
+
+    fn checkpoint(
+        mut self,
+        sealing: &Sealing,
+        tenant: &str,
+        thread: &Thread,
+    ) -> Result<Checkpoint> {
+        let blobs = self.blobs(thread)?;
+        let manifest: Manifest = row::json(self.manifest, MANIFEST)?;
+        let opener = &sealing.opener(tenant, thread);
+        let bound = Bound {
+            id: &self.id,
+            parent: self.parent_id.as_deref(),
+            version: self.version,
+            superstep: self.superstep,
+            manifest: &manifest,
+        };
+        let at_rest = AtRest { metadata: self.metadata, sealed: self.sealed, key_id: self.key_id };
+        let metadata = opener.metadata(at_rest, &bound)?;
+        let pending = match self.writes {
+            Some(writes) => {
+                pending(opener, &self.id, row::json(writes, "a checkpoint's writes")?, &blobs)?
+            }
+            None => Vec::new(),
+        };
+        let info = CheckpointInfo {
+            thread: thread.clone(),
+            id: CheckpointId(self.id),
+            parent: self.parent_id.map(CheckpointId),
+            version: self.version,
+            superstep: self.superstep,
+            metadata,
+            run: self.run_id,
+            created_at: self.created_at,
+        };
+        info.with(&manifest, &blobs, opener, pending)
+    }
 }
 
 async fn of_version(

@@ -32,6 +32,7 @@ fn contents(packed: &Packed<Put>) -> Value {
 }
 
 /// Puts the checkpoint under `id`, or writes nothing and answers `None`.
+#[expect(clippy::too_many_lines, reason = "it is one statement")]
 pub(super) async fn put(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
@@ -54,9 +55,13 @@ pub(super) async fn put(
         with stand as materialized (
             select t.xmin as stamp, c.id as parent, c.manifest, mnemon.now() as at
             from mnemon.threads t
-            left join mnemon.checkpoints c
-              on c.tenant = $1 and c.thread_id = $2 and c.namespace = $3
-             and c.id = coalesce($4, t.head_id) and not $5
+            left join lateral (
+                -- The limit keeps it apart: as a plain join it could read the whole thread.
+                select p.id, p.manifest, p.key_id
+                from mnemon.checkpoints p
+                where p.tenant = $1 and p.thread_id = $2 and p.namespace = $3
+                  and p.id = coalesce($4, t.head_id) and not $5
+                limit 1) c on true
             where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
               and t.fence_key is null
               and ($6::text is null or t.user_id is null or t.user_id = $6)
