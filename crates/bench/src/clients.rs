@@ -182,11 +182,11 @@ async fn overfill(db: &Mnemon, url: &str, options: &Options) -> Result<bool, Fai
 async fn overfill_file(db: &Mnemon, file: &Path, options: &Options) -> Result<bool, Failed> {
     let holder = Connection::open(file)?;
     holder.execute_batch("begin immediate")?;
-    let crowd = limits::WAITING_MAX + 2_000;
+    let (crowd, clients) = (limits::WAITING_MAX + 2_000, options.clients);
     let save = |number: u32| {
         let db = db.clone();
         async move {
-            let scope = Scope::tenant("bench").user(format!("u{}", number % options.clients));
+            let scope = Scope::tenant("bench").user(format!("u{}", number % clients));
             let run = SaveRun::new(format!("crowd{number}"), "build");
             db.workflows().save(&scope, run, None).await
         }

@@ -54,7 +54,7 @@ const FUNCTIONS: &str = "
            pg_get_function_result(p.oid) as result, obj_description(p.oid, 'pg_proc') as comment
     from pg_proc p
     where p.pronamespace = 'mnemon'::regnamespace and obj_description(p.oid, 'pg_proc') is not null
-    order by 1 collate \"C\"";
+    order by p.proname collate \"C\", 1";
 
 /// An index as people name it: its columns and condition.
 fn shown(definition: &str) -> String {
