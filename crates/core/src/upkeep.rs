@@ -35,11 +35,13 @@ pub enum Task {
     ExpiredAdjudications,
     /// Puts questions about contested claims to the oracle of the process that runs it.
     OracleQuestions,
+    /// Moves unindexed vectors in bulk into indexed segments, and merges those.
+    VectorSegments,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
@@ -50,6 +52,7 @@ impl Task {
         Self::ExpiredThreads,
         Self::ExpiredAdjudications,
         Self::OracleQuestions,
+        Self::VectorSegments,
     ];
 
     /// The task's name: `text-counts`.
@@ -65,6 +68,7 @@ impl Task {
             Self::ExpiredThreads => "expired-threads",
             Self::ExpiredAdjudications => "expired-adjudications",
             Self::OracleQuestions => "oracle-questions",
+            Self::VectorSegments => "vector-segments",
         }
     }
 
@@ -72,7 +76,7 @@ impl Task {
     pub const fn interval(self) -> Duration {
         match self {
             Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
-            Self::OracleQuestions => Duration::from_secs(2),
+            Self::OracleQuestions | Self::VectorSegments => Duration::from_secs(2),
             Self::ExpiredMemories
             | Self::ExpiredTurns
             | Self::ExpiredThreads
@@ -86,6 +90,7 @@ impl Task {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::ExpiredMemories | Self::ExpiredTurns => 500,
+            Self::VectorSegments => crate::limits::SEGMENT_COPY,
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,
             Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,

@@ -27,6 +27,7 @@ use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
 use crate::options::{Options, PoolOptions};
 use crate::partitions;
+use crate::segments::Pressure;
 use crate::target::Target;
 
 /// A durable store on PostgreSQL.
@@ -36,6 +37,8 @@ pub struct PostgresStore {
     pub(crate) turns: TurnDefaults,
     /// How claims are decided.
     pub(crate) rules: RwLock<Rules>,
+    /// What slows writers of vectors down.
+    pub(crate) pressure: Pressure,
 }
 
 impl PostgresStore {
@@ -91,7 +94,8 @@ impl PostgresStore {
         epoch::settle(&link).await?;
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
-        let store = Self { link, moves, turns, rules: RwLock::new(Rules::default()) };
+        let (rules, pressure) = (RwLock::new(Rules::default()), Pressure::default());
+        let store = Self { link, moves, turns, rules, pressure };
         store.make_partitions().await?;
         Ok(store)
     }
