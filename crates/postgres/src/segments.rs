@@ -157,7 +157,7 @@ pub(crate) async fn standing(conn: &mut PgConnection, set: &Set) -> Result<Stand
 async fn unindexed(conn: &mut PgConnection, set: &Set, most: i64) -> Result<u64, Fault> {
     let mut query = QueryBuilder::<Postgres>::new("select count(*) from (select from ");
     // The table's name is made of a number.
-    query.push(set.table()).push(" limit ").push_bind(most).push(") as some");
+    query.push(set.table()).push(" limit ").push_bind(most).push(") as counted");
     let rows: i64 = query.build_query_scalar().fetch_one(conn).await?;
     Ok(rows.unsigned_abs())
 }
