@@ -95,6 +95,36 @@ pub const SWEEP_BATCH: u32 = 1_000;
 pub const EMBEDDING_DIMENSIONS: usize = 16_000;
 /// Above this many dimensions an approximate index is not possible (pgvector, halfvec).
 pub const INDEXED_DIMENSIONS: usize = 4_000;
+/// Vectors that stand unindexed, compared one by one, before upkeep builds an index over them.
+pub const UNINDEXED_ROWS: u64 = 5_000;
+/// Above this many unindexed vectors their writers are slowed, never refused.
+pub const UNINDEXED_SLOW: u64 = 50_000;
+/// The longest that a writer of vectors is made to wait.
+pub const UNINDEXED_PAUSE: Duration = Duration::from_millis(500);
+/// Vectors moved into one new segment at the most.
+pub const SEGMENT_ROWS: u32 = 50_000;
+/// Vectors copied into a segment in one transaction.
+pub const SEGMENT_COPY: u32 = 5_000;
+/// Segments of a set that are searched one after the other before they are merged at once; fewer
+/// are merged when nothing is written.
+pub const SEGMENTS_MAX: usize = 8;
+/// Vectors of a merged segment at the most.
+pub const SEGMENT_MERGED_ROWS: u64 = 1_000_000;
+/// Without a new segment for this long, small ones are merged.
+pub const SEGMENTS_IDLE: Duration = Duration::from_secs(30);
+/// How long a merged segment is kept for those who began to read it: longer than any statement.
+pub const SEGMENT_KEPT: Duration = Duration::from_mins(10);
+/// How often one who waits for upkeep's segments looks whether they are done.
+pub const SEGMENT_WAIT: Duration = Duration::from_millis(200);
+/// The longest that an index may take to build.
+pub const SEGMENT_BUILD: Duration = Duration::from_hours(6);
+/// Neighbours that a search of an index keeps in view, at least; and of its rows, that many
+/// times the limit of its branch.
+pub const EF_SEARCH_MIN: u32 = 120;
+/// The most that pgvector takes.
+pub const EF_SEARCH_MAX: u32 = 1_000;
+/// Up to this many memories that pass scope and filter, all their vectors are compared.
+pub const EXACT_ROWS: u64 = 10_000;
 /// Texts that one request to a model server carries.
 pub const EMBED_TEXTS: usize = 128;
 /// Bytes of text that one request to a model server carries, unless one text alone has more.

@@ -361,4 +361,17 @@ pub trait Memories: Send + Sync {
     /// [`Error::ModelMismatch`] when another one is registered; [`Error::Setup`] when the
     /// database has no vector support.
     async fn register_model(&self, model: &ModelSignature) -> Result<()>;
+
+    /// Builds indexes over the vectors of a registered model until hardly any is unindexed,
+    /// waiting for upkeep where that is at it; the vectors indexed. Nothing where a store compares
+    /// all vectors anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for a model that no set of this database is of; [`Error::Setup`] when
+    /// the role may not change the schema.
+    async fn index_vectors(&self, model: &ModelSignature) -> Result<u64> {
+        let _ = model;
+        Ok(0)
+    }
 }

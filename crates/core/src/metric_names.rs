@@ -36,6 +36,8 @@ pub const UPKEEP_RUNS_TOTAL: &str = "upkeep_runs_total";
 pub const UPKEEP_ROWS_TOTAL: &str = "upkeep_rows_total";
 /// Rows waiting for upkeep, by `task`.
 pub const UPKEEP_LAG: &str = "upkeep_lag";
+/// Vectors that no index holds yet, as writers last counted them.
+pub const VECTORS_UNINDEXED: &str = "vectors_unindexed";
 
 /// Dead letters of all tenants, by `state`.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -172,6 +174,7 @@ pub const ALL: &[Metric] = &[
     ),
     row(UPKEEP_ROWS_TOTAL, Kind::Counter, "rows", &["task"], "rows that upkeep handled"),
     row(UPKEEP_LAG, Kind::Gauge, "rows", &["task"], "rows waiting for upkeep"),
+    row(VECTORS_UNINDEXED, Kind::Gauge, "vectors", &[], "vectors that no index holds yet"),
     row(
         DEAD_LETTERS,
         Kind::Gauge,

@@ -124,6 +124,11 @@ troubles! {
         "recall finds words, but nothing that means the same",
         "this database takes no vectors",
         "install pgvector (`CREATE EXTENSION vector`) and open again";
+    /// More vectors than recall should compare one by one.
+    VECTORS_UNINDEXED = "vectors", Warning,
+        "recall by vector is slow, and so are writes of memories with vectors",
+        "too many vectors wait for an index",
+        "run `mnemon upkeep --once --only vector-segments` as the schema's owner, or keep a process open that does upkeep";
     /// Months ahead have no partition.
     PARTITIONS_MISSING = "event partitions", Warning,
         "nothing yet; at the month's end, appends fail",

@@ -40,11 +40,13 @@ pub enum Task {
     ExpiredAdjudications,
     /// Puts questions about contested claims to the oracle of the process that runs it.
     OracleQuestions,
+    /// Moves unindexed vectors in bulk into indexed segments, and merges those.
+    VectorSegments,
 }
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::EventPartitions,
@@ -57,6 +59,7 @@ impl Task {
         Self::ExpiredThreads,
         Self::ExpiredAdjudications,
         Self::OracleQuestions,
+        Self::VectorSegments,
     ];
 
     /// The task's name: `text-counts`.
@@ -74,6 +77,7 @@ impl Task {
             Self::ExpiredThreads => "expired-threads",
             Self::ExpiredAdjudications => "expired-adjudications",
             Self::OracleQuestions => "oracle-questions",
+            Self::VectorSegments => "vector-segments",
         }
     }
 
@@ -83,7 +87,7 @@ impl Task {
             Self::TextCounts | Self::DeadLetters | Self::Summaries | Self::EventSearch => {
                 Duration::from_secs(5)
             }
-            Self::OracleQuestions => Duration::from_secs(2),
+            Self::OracleQuestions | Self::VectorSegments => Duration::from_secs(2),
             Self::ExpiredMemories
             | Self::ExpiredTurns
             | Self::ExpiredThreads
@@ -100,6 +104,7 @@ impl Task {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::EventSearch => 1_000,
             Self::ExpiredMemories | Self::ExpiredTurns => 500,
+            Self::VectorSegments => crate::limits::SEGMENT_COPY,
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,
             Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,

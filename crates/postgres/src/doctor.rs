@@ -4,6 +4,7 @@
 mod operations;
 
 use mnemon_core::events::{Horizon, Month};
+use mnemon_core::memories::ModelSignature;
 use mnemon_core::store::Finding;
 use mnemon_core::{Result, limits, troubles};
 use sqlx::postgres::PgConnection;
@@ -12,7 +13,8 @@ use sqlx::query_as;
 use crate::error::Fault;
 use crate::events::stats;
 use crate::link::{Call, Link, Retry, work};
-use crate::{archives, migrate, models, partitions, rls};
+use crate::segments::Standing;
+use crate::{archives, migrate, models, partitions, rls, segments};
 
 /// The majors that every release is tested on.
 const TESTED: [i32; 2] = [16, 18];
@@ -36,15 +38,21 @@ async fn look(conn: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
         Some(set) => Finding::ok("model", set.model.to_string()),
         None => Finding::ok("model", "none registered: recall is by words"),
     });
+    let security = rls::standing(conn).await?;
+    if !(security.on && security.subject) {
+        // What all tenants have together is for the owner to see.
+        for set in models::sets(conn).await? {
+            findings.push(vectors(&set.model, &segments::standing(conn, &set).await?));
+        }
+    }
     let missing: Vec<String> =
         partitions::missing(conn).await?.into_iter().map(partitions::table).collect();
     let current = partitions::has_current(conn).await?;
     findings.push(event_partitions(&missing, current));
     findings.extend(left_behind(&archives::left_behind(conn).await?));
     findings.push(event_horizon(&stats::horizon(conn).await?));
-    let standing = rls::standing(conn).await?;
-    findings.push(row_level_security(&standing));
-    findings.extend(operations::look(conn, !(standing.on && standing.subject)).await?);
+    findings.push(row_level_security(&security));
+    findings.extend(operations::look(conn, !(security.on && security.subject)).await?);
     Ok(findings)
 }
 
@@ -150,6 +158,26 @@ fn parsed(version: &str) -> (u32, u32, u32) {
     (next(), next(), next())
 }
 
+fn vectors(model: &ModelSignature, standing: &Standing) -> Finding {
+    const CHECK: &str = "vectors";
+    let Standing { unindexed, indexed, segments } = standing;
+    if !segments::can_index(model) {
+        let (name, dimension, most) = (&model.name, model.dimension, limits::INDEXED_DIMENSIONS);
+        return Finding::ok(
+            CHECK,
+            format!(
+                "{unindexed} of {name}, compared one by one: they have {dimension} dimensions, and \
+                 no index takes more than {most}"
+            ),
+        );
+    }
+    let message = format!("{indexed} in {segments} indexed segments, {unindexed} unindexed");
+    if *unindexed <= limits::UNINDEXED_SLOW {
+        return Finding::ok(CHECK, message);
+    }
+    troubles::VECTORS_UNINDEXED.found(message, &[])
+}
+
 fn event_partitions(missing: &[String], current: bool) -> Finding {
     let ahead = limits::PARTITIONS_AHEAD;
     let found = || format!("missing: {}", missing.join(", "));
@@ -243,6 +271,26 @@ mod tests {
 
         assert_eq!(findings[1].severity, Severity::Error);
         assert!(findings[1].message.contains("schema extensions"), "{:?}", findings[1]);
+    }
+
+    #[test]
+    fn too_many_unindexed_vectors_are_a_warning_and_long_ones_are_named() {
+        let model = |dimension| ModelSignature {
+            name: "m".into(),
+            dimension,
+            hash: "00".into(),
+            semantic: true,
+        };
+        let standing = |unindexed| Standing { unindexed, segments: 2, indexed: 90_000 };
+
+        let few = vectors(&model(384), &standing(10));
+        assert_eq!(
+            (few.severity, few.message.as_str()),
+            (Severity::Ok, "90000 in 2 indexed segments, 10 unindexed")
+        );
+        let many = vectors(&model(384), &standing(limits::UNINDEXED_SLOW + 1));
+        assert_eq!(many.severity, Severity::Warning);
+        assert!(vectors(&model(4_001), &standing(1)).message.contains("more than 4000"));
     }
 
     #[test]

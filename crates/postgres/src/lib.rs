@@ -27,6 +27,7 @@ mod partitions;
 mod pooler;
 mod rls;
 mod row;
+mod segments;
 mod steps;
 mod store;
 mod target;

@@ -40,6 +40,17 @@ struct Inner {
     rls: AtomicBool,
     /// Opens a transaction with its statement timeout, in one round trip.
     begin: Arc<str>,
+    /// Opens one that only reads, all of it from one snapshot.
+    snapshot: Arc<str>,
+}
+
+/// What an attempt runs in.
+#[derive(Clone)]
+enum Frame {
+    /// Autocommit.
+    Bare,
+    /// A transaction that this statement opens.
+    Transaction(Arc<str>),
 }
 
 /// What a call is.
@@ -138,8 +149,12 @@ impl Link {
         let begin = format!(
             "begin isolation level read committed; set local statement_timeout = {timeout}"
         );
+        let snapshot = format!(
+            "begin isolation level repeatable read read only; set local statement_timeout = {timeout}"
+        );
+        let (begin, snapshot) = (begin.into(), snapshot.into());
         let rls = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { gate, maintenance, path, rls, begin: begin.into() }) }
+        Self { inner: Arc::new(Inner { gate, maintenance, path, rls, begin, snapshot }) }
     }
 
     /// Says whether row-level security is on; every call sets its tenant from then on.
@@ -176,7 +191,43 @@ impl Link {
         T: Send,
     {
         let guarded = self.rls() && call.tenant.is_some();
-        self.measured(call, guarded || call.retry == Retry::Never, work).await
+        let frame = if guarded || call.retry == Retry::Never { self.begin() } else { Frame::Bare };
+        self.measured(call, frame, self.limit(false), work).await
+    }
+
+    /// Runs one statement in autocommit that may take its time: an index that is built, a table
+    /// that is vacuumed. The server's own timeout holds, where the role has one.
+    pub(crate) async fn run_long<'e, T, F>(
+        &self,
+        call: Call<'_>,
+        limit: Duration,
+        work: F,
+    ) -> core::Result<T>
+    where
+        F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
+        T: Send,
+    {
+        self.measured(call, Frame::Bare, limit, work).await
+    }
+
+    /// Runs reads that all see one snapshot. `settings` is put behind BEGIN: `; set local …`, made
+    /// of constants and numbers of ours.
+    pub(crate) async fn snapshot<'e, T, F>(
+        &self,
+        call: Call<'_>,
+        settings: &str,
+        work: F,
+    ) -> core::Result<T>
+    where
+        F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
+        T: Send,
+    {
+        let begin = Frame::Transaction(format!("{}{settings}", self.inner.snapshot).into());
+        self.measured(call, begin, self.limit(true), work).await
+    }
+
+    fn begin(&self) -> Frame {
+        Frame::Transaction(Arc::clone(&self.inner.begin))
     }
 
     /// Runs work inside BEGIN and COMMIT (READ COMMITTED); an error rolls back.
@@ -185,7 +236,7 @@ impl Link {
         F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
         T: Send,
     {
-        self.measured(call, true, work).await
+        self.measured(call, self.begin(), self.limit(true), work).await
     }
 
     /// Refuses new calls at once, also those that wait; ready when the running ones are done and
@@ -203,7 +254,8 @@ impl Link {
     async fn measured<'e, T, F>(
         &self,
         call: Call<'_>,
-        transaction: bool,
+        frame: Frame,
+        limit: Duration,
         work: F,
     ) -> core::Result<T>
     where
@@ -213,7 +265,7 @@ impl Link {
         let began = Instant::now();
         let span =
             tracing::debug_span!(names::SPAN_CALL, store = "postgres", operation = call.doing);
-        let result = self.attempts(call, transaction, work).instrument(span).await;
+        let result = self.attempts(call, &frame, limit, work).instrument(span).await;
         metrics::counter!(names::QUERIES_TOTAL, "operation" => call.doing).increment(1);
         metrics::histogram!(names::QUERY_DURATION, "operation" => call.doing)
             .record(began.elapsed().as_secs_f64());
@@ -233,7 +285,8 @@ impl Link {
     async fn attempts<'e, T, F>(
         &self,
         call: Call<'_>,
-        transaction: bool,
+        frame: &Frame,
+        limit: Duration,
         mut work: F,
     ) -> core::Result<T>
     where
@@ -256,8 +309,8 @@ impl Link {
                 Err(refusal) => return Err(refusal.into_error()),
             };
             let mut stage = Stage::Opening;
-            let attempt = self.attempt(&mut lease, call, transaction, &mut stage, &mut work);
-            let fault = match tokio::time::timeout(self.limit(transaction), attempt).await {
+            let attempt = self.attempt(&mut lease, call, frame, &mut stage, &mut work);
+            let fault = match tokio::time::timeout(limit, attempt).await {
                 Ok(Ok(value)) => {
                     gate.breaker.success();
                     lease.keep();
@@ -267,7 +320,7 @@ impl Link {
                 Err(_) => {
                     // Its answer may still come: nobody else may read it as theirs.
                     lease.discard();
-                    return Err(self.too_long(call.doing, transaction));
+                    return Err(too_long(call.doing, limit));
                 }
             };
             let pause = match fault.cure() {
@@ -324,7 +377,7 @@ impl Link {
         &self,
         lease: &mut Lease<'_>,
         call: Call<'_>,
-        transaction: bool,
+        frame: &Frame,
         stage: &mut Stage,
         work: &mut F,
     ) -> Result<T, Fault>
@@ -332,12 +385,12 @@ impl Link {
         F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
         T: Send,
     {
-        if !transaction {
+        let Frame::Transaction(begin) = frame else {
             *stage = Stage::Working;
             return work(lease).future.await;
-        }
-        // Made of constants and one number.
-        let begin = AssertSqlSafe(Arc::clone(&self.inner.begin));
+        };
+        // Made of constants and numbers of ours.
+        let begin = AssertSqlSafe(Arc::clone(begin));
         let mut tx = lease.begin_with(begin).await?;
         if let (true, Some(tenant)) = (self.rls(), call.tenant) {
             sqlx::query("select set_config('mnemon.tenant', $1, true)")
@@ -356,13 +409,13 @@ impl Link {
         let statement = self.inner.gate.statement_timeout();
         if transaction { statement * limits::TRANSACTION_STATEMENTS } else { statement }
     }
+}
 
-    fn too_long(&self, doing: &str, transaction: bool) -> Error {
-        let limit = self.limit(transaction).as_secs_f64();
-        Error::Unavailable {
-            what: format!("{doing} took longer than {limit} s and was given up"),
-            retry_after: None,
-        }
+fn too_long(doing: &str, limit: Duration) -> Error {
+    let limit = limit.as_secs_f64();
+    Error::Unavailable {
+        what: format!("{doing} took longer than {limit} s and was given up"),
+        retry_after: None,
     }
 }
 

@@ -11,7 +11,7 @@ mod rows;
 mod scheduling;
 mod stats;
 pub(crate) mod terms;
-mod update;
+pub(crate) mod update;
 mod ways;
 pub(crate) mod write;
 
@@ -24,12 +24,13 @@ use mnemon_core::memories::{
     Remembered, Review, ReviewEvent, Scheduling, Swept, domain, vector,
 };
 use mnemon_core::scope::Facet;
+use mnemon_core::upkeep::{Task, Upkeep as _};
 use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
 use uuid::Uuid;
 
 use crate::link::{Call, Retry, work};
-use crate::models;
 use crate::store::PostgresStore;
+use crate::{models, segments};
 
 #[async_trait]
 impl Memories for PostgresStore {
@@ -105,9 +106,12 @@ impl Memories for PostgresStore {
         let scope = &scope.admit(Facet::Memories)?;
         question.check()?;
         let call = reading("recalling memories", scope.tenant);
+        let settings = segments::search_settings(question.branch_limit());
         let hits = self
             .link
-            .run(call, |conn| work(async move { recall::recall(conn, scope, question).await }))
+            .snapshot(call, &settings, |conn| {
+                work(async move { recall::recall(conn, scope, question).await })
+            })
             .await?;
         if question.reinforce && !hits.is_empty() {
             let ids: &Vec<Uuid> = &hits.iter().map(|hit| hit.memory.id.0).collect();
@@ -144,7 +148,9 @@ impl Memories for PostgresStore {
     async fn stats(&self, scope: &Scope) -> Result<MemoryStats> {
         let scope = &scope.admit(Facet::Memories)?;
         let call = reading("counting memories", scope.tenant);
-        self.link.run(call, |conn| work(async move { stats::stats(conn, scope).await })).await
+        self.link
+            .snapshot(call, "", |conn| work(async move { stats::stats(conn, scope).await }))
+            .await
     }
 
     async fn sweep(&self, scope: &Scope) -> Result<Swept> {
@@ -361,6 +367,25 @@ impl Memories for PostgresStore {
             .transaction(call, |conn| work(async move { models::register(conn, model).await }))
             .await
     }
+
+    async fn index_vectors(&self, model: &ModelSignature) -> Result<u64> {
+        let call = Call { doing: "reading the models", tenant: None, retry: Retry::Idempotent };
+        let sets =
+            self.link.run(call, |conn| work(async move { models::sets(conn).await })).await?;
+        let set = sets.into_iter().find(|set| set.model == *model);
+        let set = set.ok_or_else(|| Error::not_found("embedding set", model))?;
+        let holder = format!("index-{}", Uuid::now_v7().simple());
+        let lease = loop {
+            match self.claim(Task::VectorSegments, &holder, true).await? {
+                Some(lease) => break lease,
+                None => tokio::time::sleep(limits::SEGMENT_WAIT).await,
+            }
+        };
+        let built = segments::build_all(self.link.maintenance(), &lease, set.id).await;
+        let failure = built.as_ref().err().map(ToString::to_string);
+        self.finish(&lease, failure.as_deref()).await?;
+        built
+    }
 }
 
 impl PostgresStore {
@@ -371,6 +396,8 @@ impl PostgresStore {
         named: bool,
     ) -> Result<Vec<Remembered>> {
         let drafts = &prepare(scope, memories, named).await?;
+        let vectors = drafts.iter().filter(|draft| draft.has_vector()).count();
+        self.pressure.ease(&self.link, vectors).await;
         let scope = &scope.admit(Facet::Memories)?;
         // Every attempt writes the same ids, so a repeat finds its own rows.
         let call = reading("writing memories", scope.tenant);

@@ -92,7 +92,8 @@ pub(crate) async fn register(conn: &mut PgConnection, model: &ModelSignature) ->
     )
     .fetch_one(&mut *conn)
     .await?;
-    make_table(conn, &Set { id, model: model.clone() }).await
+    let set = Set { id, model: model.clone() };
+    make_part(conn, &set, &set.table(), "not in an index: compared one by one").await
 }
 
 /// Says what is missing before vectors can be kept.
@@ -129,12 +130,17 @@ pub(crate) fn missing_extension(schema: Option<&str>) -> Error {
     }
 }
 
-/// Makes the set's table with the grants and the row-level security of the others.
-async fn make_table(conn: &mut PgConnection, set: &Set) -> Result<(), Fault> {
-    let table = set.table();
+/// Makes a table of a set's vectors with the grants and the row-level security of the others.
+/// `what` ends its comment; both texts are ours.
+pub(crate) async fn make_part(
+    conn: &mut PgConnection,
+    set: &Set,
+    table: &str,
+    what: &'static str,
+) -> Result<(), Fault> {
     let (id, dimension) = (set.id, set.model.dimension);
     let storage = if dimension <= PLAIN_DIMENSIONS { "plain" } else { "external" };
-    // Two numbers and a word of ours stand in the statement; nothing of a caller's.
+    // Numbers and words of ours stand in the statement; nothing of a caller's.
     let ddl = format!(
         "create table {table} (
              tenant       text  not null,
@@ -145,7 +151,7 @@ async fn make_table(conn: &mut PgConnection, set: &Set) -> Result<(), Fault> {
              primary key (tenant, memory_id),
              foreign key (tenant, memory_id) references mnemon.memories (tenant, id) on delete cascade
          );
-         comment on table  {table} is 'Vectors of embedding set {id}, not in an index: scanned exactly.';
+         comment on table  {table} is 'Vectors of embedding set {id}, {what}.';
          comment on column {table}.tenant is 'Whose.';
          comment on column {table}.memory_id is 'The memory.';
          comment on column {table}.user_id is 'The memory''s owner.';

@@ -29,6 +29,7 @@ use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
 use crate::options::{Options, PoolOptions};
 use crate::partitions;
+use crate::segments::Pressure;
 use crate::target::Target;
 
 /// A durable store on PostgreSQL.
@@ -44,6 +45,8 @@ pub struct PostgresStore {
     pub(crate) together: Arc<Together>,
     /// The keys of checkpoints.
     pub(crate) sealing: RwLock<Sealing>,
+    /// What slows writers of vectors down.
+    pub(crate) pressure: Pressure,
 }
 
 impl PostgresStore {
@@ -106,8 +109,8 @@ impl PostgresStore {
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
         let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
-        let together = Arc::default();
-        let store = Self { link, moves, ddl, turns, rules, together, sealing };
+        let (together, pressure) = (Arc::default(), Pressure::default());
+        let store = Self { link, moves, ddl, turns, rules, together, sealing, pressure };
         store.make_partitions().await?;
         Ok(store)
     }

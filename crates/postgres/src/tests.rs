@@ -6,6 +6,7 @@ mod fake;
 mod outage;
 mod pgbouncer;
 mod restart;
+mod segments;
 mod swapper;
 mod tls;
 

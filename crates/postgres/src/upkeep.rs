@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::events::{epoch, search};
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
-use crate::{checkpoints, dead_letters, partitions, rls, steps, turns};
+use crate::{checkpoints, dead_letters, partitions, rls, segments, steps, turns};
 
 #[async_trait]
 impl Upkeep for PostgresStore {
@@ -28,6 +28,11 @@ impl Upkeep for PostgresStore {
     async fn batch(&self, lease: &TaskLease) -> Result<Batch> {
         let call = call("running an upkeep task", Retry::Idempotent);
         let link = self.link.maintenance();
+        if lease.task == Task::VectorSegments {
+            let done = segments::batch(link, lease).await?;
+            self.pressure.look(link).await;
+            return Ok(done);
+        }
         let done =
             link.transaction(call, |conn| work(async move { batch(conn, lease).await })).await?;
         if lease.task != Task::DeadLetters {
@@ -64,7 +69,7 @@ fn call(doing: &'static str, retry: Retry) -> Call<'static> {
     Call { doing, tenant: None, retry }
 }
 
-async fn claim(
+pub(crate) async fn claim(
     conn: &mut PgConnection,
     task: Task,
     holder: &str,
@@ -91,7 +96,8 @@ async fn claim(
     Ok(row.map(|row| TaskLease { task, fence: Fence(row.fence), expires_at: row.expires_at }))
 }
 
-async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Fault> {
+/// Keeps a lease, or says that it is over; its row stays locked until the transaction ends.
+pub(crate) async fn renew(conn: &mut PgConnection, lease: &TaskLease) -> Result<(), Fault> {
     let renewed = query!(
         r#"
         update mnemon.upkeep_tasks
@@ -102,11 +108,16 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         lease.fence.0,
         lease.task.lease().as_secs_f64(),
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
     if renewed.rows_affected() == 0 {
         return Err(fenced(lease));
     }
+    Ok(())
+}
+
+async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Fault> {
+    renew(conn, lease).await?;
     let size = lease.task.batch();
     match lease.task {
         Task::TextCounts => fold_counts(conn, size).await,
@@ -208,7 +219,7 @@ async fn remove_expired(conn: &mut PgConnection, size: u32) -> Result<Batch, Fau
     Ok(Batch { rows, more: rows == u64::from(size) })
 }
 
-async fn finish(
+pub(crate) async fn finish(
     conn: &mut PgConnection,
     lease: &TaskLease,
     failure: Option<&str>,
@@ -311,6 +322,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
     let partitions = partitions::missing(conn).await?.len() as u64;
     let dead_letters = dead_letters::dead_rows(conn).await?;
     let threads = if sees_all { checkpoints::expired(conn).await? } else { 0 };
+    let vectors = if sees_all { segments::waiting(conn).await? } else { 0 };
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -323,6 +335,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::ExpiredTurns.name() => row.turns.unsigned_abs(),
                 name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
                 name if name == Task::ExpiredThreads.name() => threads,
+                name if name == Task::VectorSegments.name() => vectors,
                 name if name == Task::OracleQuestions.name() => row.questions.unsigned_abs(),
                 name if name == Task::ExpiredAdjudications.name() => row.unanswered.unsigned_abs(),
                 _ => 0,

@@ -11,6 +11,7 @@ use sqlx::{QueryBuilder, query, query_scalar};
 use super::read::{push_owned, push_visible};
 use crate::error::Fault;
 use crate::models::{self, Set};
+use crate::segments;
 
 const LIST: &str = "domains";
 
@@ -270,11 +271,26 @@ async fn middle(
     set: &Set,
     tag: &str,
 ) -> Result<Option<Vec<f32>>, Fault> {
-    let mut query = QueryBuilder::new("select avg(e.embedding)::vector::real[] from ");
-    // The table's name is made of a number.
-    query.push(set.table());
-    query.push(" e join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id where ");
-    push_tagged(&mut query, scope, tag);
-    let middle: Option<Vec<f32>> = query.build_query_scalar().fetch_one(conn).await?;
+    let mut tables = segments::tables(conn, set).await?;
+    let middle = loop {
+        let mut query = QueryBuilder::new("select avg(e.embedding)::vector::real[] from (");
+        for (n, table) in tables.iter().enumerate() {
+            query.push(if n == 0 { "" } else { " union all " });
+            // The table's name is made of numbers.
+            query.push("select tenant, memory_id, embedding from ").push(table);
+            query.push(" where tenant = ").push_bind(scope.tenant.to_owned());
+        }
+        query.push(
+            ") e join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id where ",
+        );
+        push_tagged(&mut query, scope, tag);
+        let middle: Option<Vec<f32>> = query.build_query_scalar().fetch_one(&mut *conn).await?;
+        // Upkeep may have moved vectors between the two statements.
+        let now = segments::tables(conn, set).await?;
+        if now == tables {
+            break middle;
+        }
+        tables = now;
+    };
     Ok(middle.filter(|middle| set.model.check_vector("centroid", middle).is_ok()))
 }

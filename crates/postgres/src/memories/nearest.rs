@@ -1,12 +1,19 @@
-//! The vector branch: an embedding set's unindexed part, stored with its memory and scanned
-//! exactly by cosine.
+//! The vector branch: an embedding set's unindexed part, compared one by one, and its segments,
+//! searched by their indexes; see [`crate::segments`].
+//!
+//! Which way a question goes is decided here and not by the planner, which does not know that an
+//! index hands out only so many rows before filters: few memories that pass scope and filter are
+//! all compared; many are found through the indexes, which go on until enough pass; and when that
+//! comes to its end with fewer than asked for, all are compared after all.
 //!
 //! Vectors are stored at length one: cosine does not see the difference, and half precision then
 //! neither overflows nor loses small ones to zero.
 
+use mnemon_core::limits;
 use mnemon_core::memories::MemoryFilter;
 use mnemon_core::scope::Admitted;
 use pgvector::HalfVector;
+use serde_json::Value;
 use sqlx::QueryBuilder;
 use sqlx::postgres::{PgConnection, Postgres};
 use uuid::Uuid;
@@ -14,6 +21,7 @@ use uuid::Uuid;
 use super::read::{push_filter, push_visible};
 use crate::error::Fault;
 use crate::models::Set;
+use crate::segments;
 
 /// Writes the vectors of memories just written.
 pub(super) async fn store(
@@ -40,53 +48,135 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// Removes a memory's vector from a set.
+/// Removes a memory's vector from a set: from the unindexed part, then from every segment, in
+/// statements of their own.
 pub(super) async fn remove(
     conn: &mut PgConnection,
     tenant: &str,
     set: &Set,
     id: Uuid,
 ) -> Result<(), Fault> {
-    let mut query = QueryBuilder::<Postgres>::new("delete from ");
-    // The table's name is made of a number.
-    query.push(set.table()).push(" where tenant = ").push_bind(tenant.to_owned());
-    query.push(" and memory_id = ").push_bind(id);
-    query.build().execute(conn).await?;
+    for table in segments::hold_still(conn, set).await? {
+        let mut query = QueryBuilder::<Postgres>::new("delete from ");
+        // The table's name is made of numbers.
+        query.push(table).push(" where tenant = ").push_bind(tenant.to_owned());
+        query.push(" and memory_id = ").push_bind(id);
+        query.build().execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
-/// The memories nearest to a vector, best first, each with its cosine similarity; ties by id,
-/// newest first.
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    filter: &MemoryFilter,
-    set: &Set,
-    vector: &[f32],
-    limit: u32,
-) -> Result<Vec<(Uuid, f64)>, Fault> {
-    let mut query = find_query(scope, filter, set, vector, limit);
-    Ok(query.build_query_as().fetch_all(conn).await?)
+/// What is asked of the vectors.
+pub(super) struct Near<'a> {
+    pub(super) scope: &'a Admitted<'a>,
+    pub(super) filter: &'a MemoryFilter,
+    /// The question, of the set's model.
+    pub(super) vector: &'a [f32],
+    pub(super) limit: u32,
+    /// The unindexed part first, then the segments.
+    pub(super) tables: &'a [String],
+    /// Memories of the tenant.
+    pub(super) documents: u64,
 }
 
-fn find_query(
-    scope: &Admitted<'_>,
-    filter: &MemoryFilter,
-    set: &Set,
-    vector: &[f32],
-    limit: u32,
-) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("select f.id, 1 - f.distance from (select m.id, ");
-    query.push("e.embedding <=> ").push_bind(half(vector)).push(" as distance from ");
-    // The table's name is made of a number.
-    query.push(set.table());
-    query.push(" e join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id");
-    query.push(" where e.tenant = ").push_bind(scope.tenant.to_owned()).push(" and ");
-    push_visible(&mut query, scope);
-    push_filter(&mut query, filter);
-    query.push(" order by distance, m.id desc limit ").push_bind(i64::from(limit));
-    query.push(") f order by f.distance, f.id desc");
-    query
+/// The memories nearest to a vector, best first, each with its cosine similarity; ties by id,
+/// newest first. In one snapshot with the list of tables.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    near: &Near<'_>,
+) -> Result<Vec<(Uuid, f64)>, Fault> {
+    if !near.is_few(conn).await? {
+        let found: Vec<(Uuid, f64)> =
+            near.by_index().build_query_as().fetch_all(&mut *conn).await?;
+        if found.len() >= near.limit as usize {
+            return Ok(found);
+        }
+    }
+    Ok(near.exactly().build_query_as().fetch_all(conn).await?)
+}
+
+impl Near<'_> {
+    /// Whether so few memories pass scope and filter that all their vectors are compared.
+    async fn is_few(&self, conn: &mut PgConnection) -> Result<bool, Fault> {
+        if self.documents <= limits::EXACT_ROWS {
+            return Ok(true);
+        }
+        let (scope, filter) = (self.scope, self.filter);
+        if scope.user.is_none() && scope.agent.is_none() && *filter == MemoryFilter::default() {
+            return Ok(false);
+        }
+        let mut query =
+            QueryBuilder::new("explain (format json) select from mnemon.memories m where ");
+        self.push_passes(&mut query);
+        let plan: Value = query.build_query_scalar().fetch_one(conn).await?;
+        let rows = plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64).unwrap_or(0.0);
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        Ok(rows <= limits::EXACT_ROWS as f64)
+    }
+
+    fn push_passes(&self, query: &mut QueryBuilder<Postgres>) {
+        push_visible(query, self.scope);
+        push_filter(query, self.filter);
+    }
+
+    /// Every vector whose memory passes, compared.
+    fn exactly(&self) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new(
+            "with passing as materialized (select m.id from mnemon.memories m where ",
+        );
+        self.push_passes(&mut query);
+        query.push("), near as materialized (");
+        for (n, table) in self.tables.iter().enumerate() {
+            query.push(if n == 0 { "" } else { " union all " });
+            query.push("select e.memory_id as id, e.embedding <=> ");
+            query.push_bind(half(self.vector)).push(" as distance from passing p join ");
+            // The table's name is made of numbers.
+            query.push(table).push(" e on e.memory_id = p.id and e.tenant = ");
+            query.push_bind(self.scope.tenant.to_owned());
+        }
+        query.push(
+            ") select n.id, 1 - n.distance from near n order by n.distance, n.id desc limit ",
+        );
+        query.push_bind(i64::from(self.limit));
+        query
+    }
+
+    /// The nearest of each table whose memory passes. A memory is looked at when its vector's turn
+    /// has come: a subquery in the list of conditions is asked row by row.
+    fn by_index(&self) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("select f.id, 1 - f.distance from (");
+        for (n, table) in self.tables.iter().enumerate() {
+            if n == 0 {
+                // No index: all distances first, sorted, then those that pass in that order.
+                query.push(
+                    "(select e.id, e.distance from (select e.memory_id as id, e.embedding <=> ",
+                );
+                query.push_bind(half(self.vector)).push(" as distance from ");
+                // The table's name is made of numbers.
+                query.push(table).push(" e where e.tenant = ");
+                query.push_bind(self.scope.tenant.to_owned());
+                query.push(" order by distance, id desc offset 0) e where ");
+                self.push_asked(&mut query, "e.id");
+            } else {
+                query.push(" union all (select e.memory_id as id, e.embedding <=> ");
+                query.push_bind(half(self.vector)).push(" as distance from ");
+                query.push(table).push(" e where e.tenant = ");
+                query.push_bind(self.scope.tenant.to_owned()).push(" and ");
+                self.push_asked(&mut query, "e.memory_id");
+                query.push(" order by e.embedding <=> ").push_bind(half(self.vector));
+            }
+            query.push(" limit ").push_bind(i64::from(self.limit)).push(")");
+        }
+        query.push(") f order by f.distance, f.id desc limit ").push_bind(i64::from(self.limit));
+        query
+    }
+
+    fn push_asked(&self, query: &mut QueryBuilder<Postgres>, id: &'static str) {
+        query.push("coalesce((select true from mnemon.memories m where m.id = ").push(id);
+        query.push(" and ");
+        self.push_passes(query);
+        query.push("), false)");
+    }
 }
 
 /// The vector at length one, in half precision.

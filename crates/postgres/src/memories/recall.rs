@@ -14,9 +14,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
 use uuid::Uuid;
 
-use super::{graph, nearest, read, scheduling, terms};
+use super::nearest::{self, Near};
+use super::{graph, read, scheduling, terms};
 use crate::error::Fault;
 use crate::models::{self, Set};
+use crate::segments;
 
 /// Answers a checked question.
 pub(super) async fn recall(
@@ -39,7 +41,15 @@ pub(super) async fn recall(
     let mut fusion = asked.fusion;
     let mut by_vector = Vec::new();
     if let (Some(set), Some(vector)) = (&set, &asked.embedding) {
-        by_vector = nearest::find(conn, scope, &asked.filter, set, vector, limit).await?;
+        let near = Near {
+            scope,
+            filter: &asked.filter,
+            vector,
+            limit,
+            tables: &ground.tables,
+            documents: ground.corpus.documents,
+        };
+        by_vector = nearest::find(conn, &near).await?;
         if let Some(least) = asked.min_similarity {
             by_vector.retain(|(_, similarity)| *similarity >= f64::from(least));
         }
@@ -122,6 +132,8 @@ struct Ground {
     corpus: Corpus,
     terms: Vec<QueryTerm>,
     set: Option<Set>,
+    /// Where its vectors stand: the unindexed part, then the segments.
+    tables: Vec<String>,
 }
 
 /// Folded counts and what writes noted since, in one statement.
@@ -147,7 +159,10 @@ async fn ground(
                    order by q.n
                ) as "terms!: Vec<i64>",
                s.id as "set?", s.name as "name?", s.dimension as "dimension?", s.hash as "hash?",
-               s.semantic as "semantic?"
+               s.semantic as "semantic?",
+               array(select g.number from mnemon.embedding_segments g
+                     where g.set_id = s.id and g.state = 'ready'
+                     order by g.number) as "segments!"
         from (select coalesce(sum(x.documents), 0)::bigint as documents,
                      coalesce(sum(x.words), 0)::bigint as words
               from mnemon.text_deltas x where x.tenant = $1) d
@@ -167,6 +182,10 @@ async fn ground(
         }
         _ => None,
     };
+    let tables = set.as_ref().map_or_else(Vec::new, |set| {
+        let segments = row.segments.iter().map(|number| segments::table(set.id, *number));
+        std::iter::once(set.table()).chain(segments).collect()
+    });
     Ok(Ground {
         corpus: Corpus { documents: at_least_none(row.documents), words: at_least_none(row.words) },
         terms: question
@@ -179,6 +198,7 @@ async fn ground(
             })
             .collect(),
         set,
+        tables,
     })
 }
 

@@ -10,6 +10,7 @@ use super::read::{self, push_owned, push_visible};
 use super::{domains, ways};
 use crate::error::Fault;
 use crate::models::{self, Set};
+use crate::segments;
 
 const LIST: &str = "namespaces";
 
@@ -73,10 +74,14 @@ pub(super) async fn stats(
 }
 
 async fn vectors(conn: &mut PgConnection, scope: &Admitted<'_>, set: &Set) -> Result<u64, Fault> {
-    let mut query = QueryBuilder::new("select count(*) from ");
-    // The table's name is made of a number.
-    query.push(set.table());
-    query.push(" e join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id where ");
+    let mut query = QueryBuilder::new("select count(*) from (");
+    for (n, table) in segments::tables(conn, set).await?.iter().enumerate() {
+        query.push(if n == 0 { "" } else { " union all " });
+        // The table's name is made of numbers.
+        query.push("select tenant, memory_id from ").push(table);
+        query.push(" where tenant = ").push_bind(scope.tenant.to_owned());
+    }
+    query.push(") e join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id where ");
     push_visible(&mut query, scope);
     one(conn, query).await
 }
@@ -115,13 +120,14 @@ pub(super) async fn sweep(conn: &mut PgConnection, scope: &Admitted<'_>) -> Resu
     ways::remove_over(conn, scope.tenant, &expired).await?;
     let mut orphans = 0;
     for set in models::sets(conn).await? {
-        let mut query = QueryBuilder::<Postgres>::new("delete from ");
-        // The table's name is made of a number.
-        query.push(set.table());
-        query.push(" e using mnemon.memories m where m.tenant = e.tenant and m.id = e.memory_id ");
-        query.push("and e.content_hash <> m.content_hash and ");
-        push_owned(&mut query, scope);
-        orphans += query.build().execute(&mut *conn).await?.rows_affected();
+        for table in segments::hold_still(conn, &set).await? {
+            let mut query = QueryBuilder::<Postgres>::new("delete from ");
+            // The table's name is made of numbers.
+            query.push(table).push(" e using mnemon.memories m where m.tenant = e.tenant ");
+            query.push("and m.id = e.memory_id and e.content_hash <> m.content_hash and ");
+            push_owned(&mut query, scope);
+            orphans += query.build().execute(&mut *conn).await?.rows_affected();
+        }
     }
     let expired = expired.len();
     Ok(Swept { expired: expired as u64, orphans, more: expired == most as usize })

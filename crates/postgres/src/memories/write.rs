@@ -85,6 +85,11 @@ impl Draft {
         }
     }
 
+    /// Whether it brings a vector.
+    pub(super) fn has_vector(&self) -> bool {
+        self.memory.embedding.is_some()
+    }
+
     /// The request that writes it.
     pub(super) fn request(&self) -> Option<&str> {
         self.memory.request_id.as_ref().map(RequestId::as_str)
