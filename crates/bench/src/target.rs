@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use mnemon::config::SecretUrl;
-use mnemon::{Config, Mnemon};
+use mnemon::{Builder, Config, Mnemon};
 use mnemon_testkit::{Major, OwnServer, Server, Settings, TestDatabase};
 use tempfile::TempDir;
 
@@ -66,6 +66,22 @@ impl Target {
 
     /// Opens a fresh database, with or without row-level security (which SQLite does not have).
     pub(crate) async fn open_with(on: On, rls: Rls) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::make(on, rls, |builder| builder).await
+    }
+
+    /// Opens a fresh database with settings of the bench's own.
+    pub(crate) async fn open_as(
+        on: On,
+        with: impl Fn(Builder) -> Builder,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::make(on, Rls::Off, with).await
+    }
+
+    async fn make(
+        on: On,
+        rls: Rls,
+        with: impl Fn(Builder) -> Builder,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let (mut url, keep) = match on {
             On::Sqlite => {
                 let folder = tempfile::tempdir()?;
@@ -83,7 +99,7 @@ impl Target {
             mnemon::migrations(&config).await?.rls(true).await?;
             url = database.login_role().await;
         }
-        let db = Mnemon::builder(url).background_upkeep(false).open().await?;
+        let db = with(Mnemon::builder(url).background_upkeep(false)).open().await?;
         Ok(Self { name: on.name(), db, keep })
     }
 
