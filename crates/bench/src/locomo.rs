@@ -127,7 +127,7 @@ async fn one(
     report: &mut Report,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let embedder: Arc<dyn Embedder> = Arc::<Known>::clone(model);
-    let target = Target::open_as(on, |builder| builder.embedder(Arc::clone(&embedder))).await?;
+    let target = Target::open_as(on, embedder).await?;
     let rate = write(&target, variant, data, model).await?;
     let mut found = Vec::new();
     for branch in Branch::ALL {

@@ -5,10 +5,12 @@ mod clients;
 mod dlq;
 mod locks;
 mod locomo;
+mod recall;
 mod report;
 mod steps;
 mod target;
 mod turns;
+mod vectors;
 mod workflows;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum Bench {
     Locks(locks::Options),
     /// Evidence recall@10 on conversations of the `LoCoMo` data set.
     Locomo(locomo::Options),
+    /// Recall by words and vectors: latency beside recall@10, at every selectivity.
+    Recall(recall::Options),
     /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
     Steps(steps::Options),
     /// Compare-and-set saves among a million runs.
@@ -47,7 +51,7 @@ enum Bench {
 }
 
 /// Name and claim of every bench, in the order of the help.
-const BENCHES: [(&str, &str); 7] = [
+const BENCHES: [(&str, &str); 8] = [
     ("clients", "10,000 clients over 20 connections are served; one more than may wait is refused"),
     (
         "dlq",
@@ -58,6 +62,7 @@ const BENCHES: [(&str, &str); 7] = [
         "locomo",
         "evidence recall@10 of words is at least 0.59, of recall 0.59, or 0.64 with a model of meaning",
     ),
+    ("recall", "100,000 memories within 10 ms on PostgreSQL, 20 embedded, at recall@10 of 0.95"),
     ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
     ("workflows", "a compare-and-set save among 1,000,000 runs within 10 ms at p99"),
     ("turns", "an append to a session of 10,000 turns costs at most 1.3 of one to 10 turns"),
@@ -91,6 +96,7 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
         Bench::Dlq(options) => dlq::run(options).await?,
         Bench::Locks(options) => locks::run(options).await?,
         Bench::Locomo(options) => locomo::run(options).await?,
+        Bench::Recall(options) => recall::run(options).await?,
         Bench::Steps(options) => steps::run(options).await?,
         Bench::Workflows(options) => workflows::run(options).await?,
         Bench::Turns(options) => turns::run(options).await?,

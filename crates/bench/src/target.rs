@@ -2,10 +2,12 @@
 //! real durability, or the one a URL names.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use mnemon::config::SecretUrl;
-use mnemon::{Builder, Config, Mnemon};
+use mnemon::embed::Embedder;
+use mnemon::{Config, Mnemon};
 use mnemon_testkit::{Major, OwnServer, Server, Settings, TestDatabase};
 use tempfile::TempDir;
 
@@ -66,31 +68,7 @@ impl Target {
 
     /// Opens a fresh database, with or without row-level security (which SQLite does not have).
     pub(crate) async fn open_with(on: On, rls: Rls) -> Result<Self, Box<dyn std::error::Error>> {
-        Self::make(on, rls, |builder| builder).await
-    }
-
-    /// Opens a fresh database with settings of the bench's own.
-    pub(crate) async fn open_as(
-        on: On,
-        with: impl Fn(Builder) -> Builder,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
-        Self::make(on, Rls::Off, with).await
-    }
-
-    async fn make(
-        on: On,
-        rls: Rls,
-        with: impl Fn(Builder) -> Builder,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
-        let (mut url, keep) = match on {
-            On::Sqlite => {
-                let folder = tempfile::tempdir()?;
-                let url = format!("sqlite://{}", folder.path().join(FILE).display());
-                (url, Keep::Folder(folder))
-            }
-            On::Postgres18 => throw_away(Major::V18).await,
-            On::Postgres16 => throw_away(Major::V16).await,
-        };
+        let (mut url, keep) = fresh(on).await?;
         if let (Keep::Server(database, _), Rls::On) = (&keep, rls) {
             // The first opening makes the schema and registers the model, as its owner.
             Mnemon::builder(&url).background_upkeep(false).open().await?.close().await;
@@ -99,7 +77,17 @@ impl Target {
             mnemon::migrations(&config).await?.rls(true).await?;
             url = database.login_role().await;
         }
-        let db = with(Mnemon::builder(url).background_upkeep(false)).open().await?;
+        let db = Mnemon::builder(url).background_upkeep(false).open().await?;
+        Ok(Self { name: on.name(), db, keep })
+    }
+
+    /// Opens a fresh database for the vectors of a model of the bench's own.
+    pub(crate) async fn open_as(
+        on: On,
+        embedder: Arc<dyn Embedder>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let (url, keep) = fresh(on).await?;
+        let db = Mnemon::builder(url).background_upkeep(false).embedder(embedder).open().await?;
         Ok(Self { name: on.name(), db, keep })
     }
 
@@ -122,6 +110,18 @@ impl Target {
 
 /// The name of an embedded database's file.
 const FILE: &str = "bench.db";
+
+async fn fresh(on: On) -> Result<(String, Keep), Box<dyn std::error::Error>> {
+    Ok(match on {
+        On::Sqlite => {
+            let folder = tempfile::tempdir()?;
+            let url = format!("sqlite://{}", folder.path().join(FILE).display());
+            (url, Keep::Folder(folder))
+        }
+        On::Postgres18 => throw_away(Major::V18).await,
+        On::Postgres16 => throw_away(Major::V16).await,
+    })
+}
 
 async fn throw_away(major: Major) -> (String, Keep) {
     let server = Server::own(major, &Settings::durable());
