@@ -9,8 +9,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
-use mnemon_core::limits;
+use metrics::gauge;
 use mnemon_core::scope::Admitted;
+use mnemon_core::{limits, metric_names};
 use rusqlite::{Connection, Row};
 
 use super::codes;
@@ -165,11 +166,20 @@ impl Index {
         } else {
             State::Held(held)
         };
+        gauge!(metric_names::VECTORS_HELD).set(state.bytes());
         Ok(())
     }
 }
 
 impl State {
+    #[expect(clippy::cast_precision_loss, reason = "a size of memory")]
+    fn bytes(&self) -> f64 {
+        match self {
+            Self::Held(held) => held.bytes() as f64,
+            Self::Nothing | Self::TooLarge { .. } => 0.0,
+        }
+    }
+
     fn held(&self, set: SetId, span: &Span) -> Option<&Held> {
         match self {
             Self::Held(held) if held.set == set && held.seq >= span.last => Some(held),
@@ -243,8 +253,8 @@ impl Held {
         Ok(())
     }
 
-    /// Holds a row, in place of what stood for its memory. A damaged vector is not held: whoever
-    /// compares it exactly says so.
+    /// Holds a row, in place of what stood for its memory. A damaged vector fails the question, as it
+    /// would a scan.
     fn put(&mut self, row: &Row<'_>) -> Done<()> {
         let memory = row.get(0)?;
         let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
