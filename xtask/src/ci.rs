@@ -27,6 +27,7 @@ pub(crate) fn run() -> Outcome {
     let program = if built { Program::BuiltWithTests } else { Program::ToBuild };
     steps.step("query descriptions", || prepare::run(prepare::Mode::Check, program));
     steps.step("tests on SQLite, PostgreSQL 18 and PostgreSQL 16", || test::everything(&[]));
+    steps.step("tests of the local model", || test::local_model(&[]));
     steps.step("doctests", test::doctests);
     steps.finish()
 }

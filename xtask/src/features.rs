@@ -1,7 +1,11 @@
-//! Each database can be left out: every combination builds without a warning and without the other's crates.
+//! Each database and each model can be left out: every combination builds without a warning and without what it left out.
 
 use crate::steps::{exec, read};
 use crate::{Outcome, place};
+
+/// What runs local models, and what cuts their texts.
+const CANDLE: &str = "candle-core";
+const TOKENIZERS: &str = "tokenizers";
 
 /// A combination of `mnemon`'s features, and the crates that it must not pull in.
 struct Combination {
@@ -9,13 +13,21 @@ struct Combination {
     without: &'static [&'static str],
 }
 
-const COMBINATIONS: [Combination; 3] = [
+const COMBINATIONS: [Combination; 4] = [
     Combination {
         features: "sqlite",
-        without: &["sqlx", "sqlx-core", "sqlx-postgres", "pgvector"],
+        without: &["sqlx", "sqlx-core", "sqlx-postgres", "pgvector", CANDLE, TOKENIZERS],
     },
-    Combination { features: "postgres", without: &["rusqlite", "libsqlite3-sys"] },
-    Combination { features: "sqlite,postgres", without: &[] },
+    Combination {
+        features: "postgres",
+        without: &["rusqlite", "libsqlite3-sys", CANDLE, TOKENIZERS],
+    },
+    Combination { features: "sqlite,postgres", without: &[CANDLE, TOKENIZERS] },
+    // Neither a hub to download from nor a C++ library comes with local models.
+    Combination {
+        features: "sqlite,local-embedder",
+        without: &["sqlx", "sqlx-core", "sqlx-postgres", "pgvector", "hf-hub", "onig"],
+    },
 ];
 
 /// Lints every combination. Clippy, because it shares its artefacts with the lint of the workspace.
@@ -62,7 +74,7 @@ pub(crate) fn trees() -> Outcome {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_build_for_one_database_has_nothing_of_the_other() {
+    fn a_build_has_nothing_of_what_it_left_out() {
         super::trees().unwrap();
     }
 }

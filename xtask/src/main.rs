@@ -16,9 +16,10 @@ mod tools;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-cargo xtask test [core|sqlite|postgres|all]   the tests; `all` (the default) is everything, on SQLite,
+cargo xtask test [core|sqlite|postgres|local-model|all]
+                                              the tests; `all` (the default) is everything, on SQLite,
                                               PostgreSQL 18 and PostgreSQL 16, with the doctests;
-                                              `core` and `sqlite` need no server; more arguments go to nextest
+                                              `core`, `sqlite` and `local-model` need no server; more arguments go to nextest
 cargo xtask ci                                everything that must hold before a change lands
 cargo xtask prepare [--check]                 writes (or compares) crates/postgres/.sqlx, the description of
                                               every checked query";

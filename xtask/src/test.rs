@@ -16,15 +16,20 @@ const ON_POSTGRES: &str =
 /// Runs the named part; further arguments go to nextest.
 pub(crate) fn run(args: &[&str]) -> Outcome {
     let (part, rest) = match args {
-        [part @ ("core" | "sqlite" | "postgres" | "all"), rest @ ..] => (*part, rest),
+        [part @ ("core" | "sqlite" | "postgres" | "local-model" | "all"), rest @ ..] => {
+            (*part, rest)
+        }
         [first, ..] if !first.starts_with('-') => {
-            return Err(format!("no part is called {first}: core, sqlite, postgres, all"));
+            return Err(format!(
+                "no part is called {first}: core, sqlite, postgres, local-model, all"
+            ));
         }
         rest => ("all", rest),
     };
     let not_postgres = format!("not ({ON_POSTGRES})");
     match part {
         "core" => exec(nextest(&["--package", "mnemon-core"])?.args(rest)),
+        "local-model" => local_model(rest),
         "sqlite" => {
             let packages =
                 ["--package", "mnemon-core", "--package", "mnemon-sqlite", "--package", "mnemon"];
@@ -41,6 +46,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
             steps.step("tests on SQLite, PostgreSQL 18 and PostgreSQL 16", || everything(rest));
             // Arguments choose among nextest's tests; there is nothing to choose here.
             if rest.is_empty() {
+                steps.step("tests of the local model", || local_model(&[]));
                 steps.step("doctests", doctests);
             }
             steps.finish()
@@ -57,6 +63,12 @@ pub(crate) fn everything(args: &[&str]) -> Outcome {
 /// Compiles all tests; no server waits for the compiler.
 pub(crate) fn build(args: &[&str]) -> Outcome {
     exec(nextest(&["--workspace", "--no-run"])?.args(args))
+}
+
+/// The tests that need candle, in a build of their own: no other test waits for it.
+pub(crate) fn local_model(args: &[&str]) -> Outcome {
+    let only = ["--package", "mnemon", "--features", "local-embedder", "--test", "local"];
+    exec(nextest(&only)?.args(args))
 }
 
 /// The examples in the documentation.

@@ -3,26 +3,35 @@
 //! memory per utterance.
 //!
 //! The limit beside it: the same BM25 over everything in memory, with no database, no index and no
-//! cap. What a database answers less than that, its candidates lost.
+//! cap. What the text branch of a database answers less than that, its candidates lost.
 
-use std::collections::HashMap;
+mod known;
+mod limit;
+mod variant;
+
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use mnemon::core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
-use mnemon::core::memories::text::{Document, Question as Words, analyze, plan};
-use mnemon::import::locomo::{Conversation, Conversations, Question, Utterance};
-use mnemon::{Recall, Scope, UpkeepOptions};
+use mnemon::embed::Embedder;
+use mnemon::import::locomo::{Conversation, Conversations, Question};
+use mnemon::{Fusion, Hit, Recall, Scope, UpkeepOptions};
 
 use crate::report::{Bar, Report, percentile};
 use crate::target::{On, Target};
+use known::Known;
+use variant::Variant;
 
 /// Hits that count.
 const TOP: u32 = 10;
 /// What the text branch, and recall with the default model, must reach (spec of memories).
 const TARGET: f64 = 0.59;
+/// What recall must reach by default with a model that carries meaning …
+const SEMANTIC_TARGET: f64 = 0.64;
+/// … and how much better than the better branch it must be.
+const GAIN: f64 = 1.05;
 /// The tenant of all conversations together.
 const TENANT: &str = "locomo";
 
@@ -34,6 +43,34 @@ pub(crate) struct Options {
     /// Databases to run on; all three when none is named.
     #[arg(long, value_enum)]
     on: Vec<On>,
+    /// The model: `lexical`, `local:DIR` (needs the feature `local-embedder`) or `openai:MODEL`.
+    #[arg(long, default_value = "lexical")]
+    model: String,
+    /// Only utterances as they are, without the rows for dated ones and ones with neighbours.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// Which part of recall answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Branch {
+    Text,
+    Vector,
+    Default,
+    Rrf,
+}
+
+impl Branch {
+    const ALL: [Self; 4] = [Self::Text, Self::Vector, Self::Default, Self::Rrf];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Vector => "vector",
+            Self::Default => "default",
+            Self::Rrf => "RRF",
+        }
+    }
 }
 
 /// Runs the bench on every database asked for.
@@ -45,10 +82,12 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Box<dyn std::error:
     if questions == 0 {
         return Err("no question of categories 1 to 4 has usable evidence".into());
     }
+    let model = Arc::new(Known::load(&options.model).await?);
     let mut report = Report {
         bench: "locomo",
         columns: vec![
             "database",
+            "indexed",
             "branch",
             "recall@10",
             "of limit",
@@ -58,63 +97,89 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Box<dyn std::error:
         ],
         rows: Vec::new(),
         bars: Vec::new(),
-        notes: vec![format!(
-            "{} conversations, {questions} questions count; limit: exhaustive BM25 in memory",
-            data.conversations.len()
-        )],
+        notes: vec![
+            format!(
+                "{} conversations, {questions} questions count; limit: exhaustive BM25 in memory",
+                data.conversations.len()
+            ),
+            format!("model {}; texts are embedded beforehand", model.signature()),
+        ],
     };
-    let limit = in_memory(&data)?;
-    report.rows.push(row("in memory", "limit", limit, 1.0, None, None));
+    let limit = limit::in_memory(&data)?;
+    report.rows.push(row(["in memory", "plain", "limit"], limit, 1.0, None, None));
     let on = if options.on.is_empty() { On::ALL.to_vec() } else { options.on.clone() };
-    for on in on {
-        one(on, &data, limit, &mut report).await?;
+    let variants = if options.plain { &Variant::ALL[..1] } else { &Variant::ALL[..] };
+    for variant in variants {
+        for on in &on {
+            one(*on, *variant, &data, &model, limit, &mut report).await?;
+        }
     }
     Ok(report)
 }
 
-/// One database: writes everything, then asks everything twice, by words alone and by default.
+/// One database: writes everything, then asks everything of every branch.
 async fn one(
     on: On,
+    variant: Variant,
     data: &Conversations,
+    model: &Arc<Known>,
     limit: f64,
     report: &mut Report,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let target = Target::open(on).await?;
-    let rate = write(&target, data).await?;
-    for (branch, by_default) in [("text", false), ("default (lexical)", true)] {
-        let asked = ask(&target, data, by_default).await?;
+    let embedder: Arc<dyn Embedder> = Arc::<Known>::clone(model);
+    let target = Target::open_as(on, embedder).await?;
+    let rate = write(&target, variant, data, model).await?;
+    let mut found = Vec::new();
+    for branch in Branch::ALL {
+        let asked = ask(&target, data, model, branch).await?;
         let (p50, p99) = (percentile(&asked.millis, 0.5), percentile(&asked.millis, 0.99));
-        report.rows.push(row(
-            target.name,
-            branch,
-            asked.recall,
-            asked.recall / limit,
-            Some((p50, p99)),
-            Some(rate),
-        ));
-        let name = format!("{} {branch} recall@{TOP}", target.name);
-        report.bars.push(Bar::at_least(name, asked.recall, TARGET));
+        let names = [target.name, variant.name(), branch.name()];
+        let latency = Some((p50, p99));
+        report.rows.push(row(names, asked.recall, asked.recall / limit, latency, Some(rate)));
+        found.push(asked.recall);
+    }
+    if variant == Variant::Plain {
+        bars(target.name, &found, model.signature().semantic, report);
     }
     target.db.close().await;
     Ok(())
 }
 
-async fn write(target: &Target, data: &Conversations) -> mnemon::Result<f64> {
-    let begun = Instant::now();
+/// What was promised of one database: of words, and of recall by default.
+fn bars(name: &str, found: &[f64], semantic: bool, report: &mut Report) {
+    let [text, vector, default, _] = found else { return };
+    report.bars.push(Bar::at_least(format!("{name} text recall@{TOP}"), *text, TARGET));
+    let target = if semantic { SEMANTIC_TARGET } else { TARGET };
+    report.bars.push(Bar::at_least(format!("{name} default recall@{TOP}"), *default, target));
+    if semantic {
+        let gain = default / text.max(*vector);
+        report.bars.push(Bar::at_least(format!("{name} default of better branch"), gain, GAIN));
+    }
+}
+
+async fn write(
+    target: &Target,
+    variant: Variant,
+    data: &Conversations,
+    model: &Known,
+) -> mnemon::Result<f64> {
     let mut written = 0_u32;
+    let mut seconds = 0.0;
     for conversation in &data.conversations {
         let scope = Scope::tenant(TENANT).user(&conversation.sample_id);
-        for batch in conversation.utterances.chunks(mnemon::core::limits::REMEMBER_BATCH) {
-            let memories =
-                batch.iter().map(Utterance::memory).collect::<mnemon::Result<Vec<_>>>()?;
-            written += u32::try_from(memories.len()).expect("a batch is small");
-            target.db.memories().remember_many(&scope, memories).await?;
+        let memories = variant.memories(conversation)?;
+        let texts: Vec<&str> = memories.iter().map(|memory| memory.content.as_str()).collect();
+        model.embed_batch(&texts).await?;
+        let begun = Instant::now();
+        for batch in memories.chunks(mnemon::core::limits::REMEMBER_BATCH) {
+            written += u32::try_from(batch.len()).expect("a batch is small");
+            target.db.memories().remember_many(&scope, batch.to_vec()).await?;
         }
-        eprintln!("{}: {written} memories", target.name);
+        seconds += begun.elapsed().as_secs_f64();
+        eprintln!("{}: {written} memories ({})", target.name, variant.name());
     }
-    let rate = f64::from(written) / begun.elapsed().as_secs_f64();
     target.db.upkeep(&UpkeepOptions { force: true, ..UpkeepOptions::default() }).await?;
-    Ok(rate)
+    Ok(f64::from(written) / seconds)
 }
 
 struct Asked {
@@ -122,20 +187,20 @@ struct Asked {
     millis: Vec<f64>,
 }
 
-async fn ask(target: &Target, data: &Conversations, by_default: bool) -> mnemon::Result<Asked> {
+async fn ask(
+    target: &Target,
+    data: &Conversations,
+    model: &Known,
+    branch: Branch,
+) -> mnemon::Result<Asked> {
     let mut shares = Vec::new();
     let mut millis = Vec::new();
     for conversation in &data.conversations {
         let scope = Scope::tenant(TENANT).user(&conversation.sample_id);
         for question in asked(conversation) {
-            let wanted = Recall { limit: TOP, ..Recall::text(&question.question) };
+            let vector = model.embed(&question.question).await?;
             let begun = Instant::now();
-            let hits = if by_default {
-                target.db.memories().recall(&scope, &wanted).await?
-            } else {
-                // The store itself embeds nothing: the branch by words alone.
-                target.db.store().memories().recall(&scope, &wanted).await?
-            };
+            let hits = hits(target, &scope, branch, &question.question, &vector).await?;
             millis.push(begun.elapsed().as_secs_f64() * 1_000.0);
             let found: Vec<&str> =
                 hits.iter().filter_map(|hit| hit.memory.key.as_deref()).collect();
@@ -143,6 +208,26 @@ async fn ask(target: &Target, data: &Conversations, by_default: bool) -> mnemon:
         }
     }
     Ok(Asked { recall: mean(&shares), millis })
+}
+
+async fn hits(
+    target: &Target,
+    scope: &Scope,
+    branch: Branch,
+    text: &str,
+    vector: &[f32],
+) -> mnemon::Result<Vec<Hit>> {
+    let memories = target.db.memories();
+    let question = Recall { limit: TOP, ..Recall::text(text) };
+    match branch {
+        Branch::Text => memories.fts_search(scope, text, TOP).await,
+        Branch::Vector => memories.vector_search(scope, vector, TOP).await,
+        Branch::Default => memories.recall(scope, &question).await,
+        Branch::Rrf => {
+            let fusion = Fusion::Rrf { k: 60.0 };
+            memories.recall(scope, &Recall { fusion, ..question }).await
+        }
+    }
 }
 
 /// The questions that count.
@@ -155,67 +240,8 @@ fn mean(shares: &[f64]) -> f64 {
     shares.iter().sum::<f64>() / shares.len() as f64
 }
 
-/// The same questions with every memory of the conversation as a candidate.
-fn in_memory(data: &Conversations) -> mnemon::Result<f64> {
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    let mut corpus = Corpus::default();
-    let mut conversations = Vec::new();
-    for conversation in &data.conversations {
-        let mut documents = Vec::new();
-        for utterance in &conversation.utterances {
-            let document = analyze(&utterance.memory()?.content, "fact", &[]);
-            for lexeme in document.lexemes.keys() {
-                *counts.entry(lexeme.clone()).or_default() += 1;
-            }
-            corpus.documents += 1;
-            corpus.words += u64::from(document.words);
-            documents.push((utterance.dia_id.as_str(), document));
-        }
-        conversations.push((conversation, documents));
-    }
-    let mut shares = Vec::new();
-    for (conversation, documents) in &conversations {
-        for question in asked(conversation) {
-            shares.push(question.found(&exhaustive(question, documents, &counts, corpus)));
-        }
-    }
-    Ok(mean(&shares))
-}
-
-fn exhaustive<'d>(
-    question: &Question,
-    documents: &[(&'d str, Document)],
-    counts: &HashMap<String, u64>,
-    corpus: Corpus,
-) -> Vec<&'d str> {
-    let terms = Words::parse(&question.question)
-        .terms
-        .into_iter()
-        .map(|lexeme| QueryTerm { documents: counts.get(&lexeme).copied().unwrap_or(0), lexeme })
-        .collect();
-    let terms = plan(terms, &corpus).score;
-    let candidates: Vec<Candidate<usize>> = documents
-        .iter()
-        .enumerate()
-        .map(|(key, (_, document))| Candidate {
-            key,
-            words: document.words,
-            counts: terms
-                .iter()
-                .map(|term| (term.lexeme.clone(), document.count(&term.lexeme)))
-                .filter(|(_, count)| *count > 0.0)
-                .collect(),
-        })
-        .collect();
-    rank(&candidates, &terms, &corpus, TOP as usize)
-        .iter()
-        .map(|(at, _)| documents[*at].0)
-        .collect()
-}
-
 fn row(
-    database: &str,
-    branch: &str,
+    names: [&str; 3],
     recall: f64,
     of_limit: f64,
     latency: Option<(f64, f64)>,
@@ -224,13 +250,13 @@ fn row(
     let figure = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
-    vec![
-        database.to_owned(),
-        branch.to_owned(),
+    let mut row: Vec<String> = names.map(str::to_owned).to_vec();
+    row.extend([
         format!("{recall:.4}"),
         format!("{of_limit:.3}"),
         figure(latency.map(|(p50, _)| p50), 2),
         figure(latency.map(|(_, p99)| p99), 2),
         figure(rate, 0),
-    ]
+    ]);
+    row
 }

@@ -221,6 +221,9 @@ pub fn cases() -> Vec<Case> {
             an_equal_memory_keeps_the_vector_it_has,
             visibility_and_filters_hold_before_the_limit,
             the_largest_dimension_works,
+            another_handles_vectors_are_seen_at_once,
+            what_is_opened_to_others_is_found_by_them_at_once,
+            a_filter_of_one_in_a_thousand_finds_all_it_lets_through,
         }
         "memories" => memories::fusion {
             every_fusion_is_cores,

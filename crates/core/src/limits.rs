@@ -91,6 +91,21 @@ pub const SPREAD_CUT: f64 = 0.1;
 pub const DOMAIN_TERMS: usize = 64;
 /// Memories one sweep removes at the most.
 pub const SWEEP_BATCH: u32 = 1_000;
+/// Memory that an embedded store's vectors may take, in bytes: some 300,000 of 384 dimensions. A
+/// set with more is read from the file by every question.
+pub const VECTOR_BYTES: usize = 256 * 1024 * 1024;
+/// Changes of vectors that an embedded store keeps a log of; a process further behind reads all
+/// vectors anew.
+pub const VECTOR_CHANGES: i64 = 100_000;
+/// Vectors compared exactly at first, beyond twice what is asked for.
+pub const VECTOR_SLACK: usize = 28;
+/// Memories that are tried to learn how much a filter lets through.
+pub const FILTER_SAMPLE: usize = 256;
+/// What a filter lets through is listed first when otherwise more than this part of what the scope
+/// sees would be tried …
+pub const FILTER_FIRST_SHARE: usize = 8;
+/// … but not for fewer than this.
+pub const FILTER_FIRST_MIN: usize = 1_000;
 /// The largest embedding, in dimensions.
 pub const EMBEDDING_DIMENSIONS: usize = 16_000;
 /// Above this many dimensions an approximate index is not possible (pgvector, halfvec).
@@ -131,6 +146,12 @@ pub const EMBED_TEXTS: usize = 128;
 pub const EMBED_REQUEST_BYTES: usize = 256 * 1024;
 /// What a model server gets of one text; longer ones stand by their beginning.
 pub const EMBED_TEXT_BYTES: usize = 16 * 1024;
+/// Texts that a local model takes in one go.
+pub const LOCAL_BATCH: usize = 32;
+/// Tokens of a text that a local model sees at the most, whatever it says of itself.
+pub const LOCAL_TOKENS: usize = 512;
+/// A local model that sees fewer tokens than this is not used.
+pub const LOCAL_TOKENS_MIN: usize = 8;
 /// How long a model server has for one answer.
 pub const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts at one request to a model server, the first included.

@@ -25,6 +25,8 @@ pub const POOL_WAITING: &str = "pool_waiting";
 pub const POOL_ACQUIRE_DURATION: &str = "pool_acquire_duration";
 /// The circuit breaker: 0 closed, 1 half-open, 2 open.
 pub const BREAKER_STATE: &str = "breaker_state";
+/// Memory that an embedded store's vectors take.
+pub const VECTORS_HELD: &str = "vectors_held";
 
 /// Calls refused because their scope was incomplete, by `facet`.
 pub const SCOPE_REJECTIONS_TOTAL: &str = "scope_rejections_total";
@@ -151,6 +153,7 @@ pub const ALL: &[Metric] = &[
     row(POOL_WAITING, Kind::Gauge, "operations", &[], "operations waiting for a connection"),
     row(POOL_ACQUIRE_DURATION, Kind::Histogram, "seconds", &[], "wait for a connection"),
     row(BREAKER_STATE, Kind::Gauge, "state", &[], "circuit breaker: 0 closed, 1 half-open, 2 open"),
+    row(VECTORS_HELD, Kind::Gauge, "bytes", &[], "memory that an embedded store's vectors take"),
     row(
         SCOPE_REJECTIONS_TOTAL,
         Kind::Counter,

@@ -5,6 +5,8 @@
 //! [`Error::ModelMismatch`].
 
 mod lexical;
+#[cfg(feature = "local-embedder")]
+mod local;
 mod openai;
 
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use mnemon_core::memories::ModelSignature;
 use mnemon_core::{Error, Result};
 
 pub use lexical::Lexical;
+#[cfg(feature = "local-embedder")]
+pub use local::Local;
 pub use openai::OpenAi;
 
 use crate::config::EmbedderConfig;
@@ -120,7 +124,7 @@ impl ModelChoice {
         config: &EmbedderConfig,
         registered: Option<&ModelSignature>,
     ) -> Result<Arc<dyn Embedder>> {
-        match self.prepare(config)? {
+        match self.prepare(config).await? {
             Prepared::Ready(embedder) => Ok(embedder),
             Prepared::Server(unasked) => Ok(Arc::new(unasked.meet(registered).await?)),
         }
@@ -128,12 +132,19 @@ impl ModelChoice {
 
     /// Does what needs no server and no database, so that mistakes are found before either is
     /// asked.
-    pub(crate) fn prepare(&self, config: &EmbedderConfig) -> Result<Prepared> {
+    #[cfg_attr(
+        not(feature = "local-embedder"),
+        expect(clippy::unused_async, reason = "a local model is loaded off the runtime")
+    )]
+    pub(crate) async fn prepare(&self, config: &EmbedderConfig) -> Result<Prepared> {
         match self {
             Self::Lexical => Ok(Prepared::Ready(Arc::new(Lexical::new()))),
+            #[cfg(feature = "local-embedder")]
+            Self::Local(folder) => Ok(Prepared::Ready(Arc::new(Local::load(folder).await?))),
+            #[cfg(not(feature = "local-embedder"))]
             Self::Local(_) => Err(Error::setup(
-                "this version of Mnemon cannot run local models yet",
-                "use lexical, or give an Embedder of your own in code",
+                "this build of Mnemon runs no local models",
+                "build it with the feature local-embedder, or use another model",
             )),
             Self::OpenAi { model, base_url } => {
                 Ok(Prepared::Server(openai::Unasked::new(model, base_url.as_deref(), config)?))
@@ -178,11 +189,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_model_of_a_later_version_is_a_matter_of_setup() {
+    #[cfg(not(feature = "local-embedder"))]
+    #[tokio::test]
+    async fn a_local_model_needs_a_build_that_runs_it() {
         let choice = ModelChoice::Local("x".into());
-        let error = choice.prepare(&EmbedderConfig::default()).err().unwrap();
+        let error = choice.prepare(&EmbedderConfig::default()).await.err().unwrap();
 
         assert_eq!(error.code(), "setup");
+        assert!(error.to_string().contains("local-embedder"), "{error}");
     }
 }

@@ -1,10 +1,13 @@
 //! Memories in SQLite: checks before the hop, one transaction behind it.
 
 pub(crate) mod accesses;
+mod codes;
 pub(crate) mod domains;
 mod filter;
 pub(crate) mod functions;
 pub(crate) mod graph;
+pub(crate) mod held;
+pub(crate) mod nearest;
 pub(crate) mod read;
 pub(crate) mod recall;
 pub(crate) mod rows;
@@ -14,6 +17,8 @@ pub(crate) mod update;
 mod vectors;
 mod words;
 pub(crate) mod write;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -123,10 +128,10 @@ impl Memories for SqliteStore {
         self.alive()?;
         scope.admit(Facet::Memories)?;
         question.check()?;
-        let (reader, asked) = (scope.clone(), question.clone());
+        let (reader, asked, index) = (scope.clone(), question.clone(), Arc::clone(&self.index));
         let hits = self
             .read("recalling memories", move |conn| {
-                recall::recall(conn, &reader.admit(Facet::Memories)?, &asked)
+                recall::recall(conn, &index, &reader.admit(Facet::Memories)?, &asked)
             })
             .await?;
         if question.reinforce && !hits.is_empty() {

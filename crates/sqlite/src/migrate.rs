@@ -61,6 +61,12 @@ pub(crate) const STEPS: &[Step] = &[
         up: include_str!("../migrations/0007_event_archive.up.sql"),
         down: include_str!("../migrations/0007_event_archive.down.sql"),
     },
+    Step {
+        version: 8,
+        name: "vector changes",
+        up: include_str!("../migrations/0008_vector_changes.up.sql"),
+        down: include_str!("../migrations/0008_vector_changes.down.sql"),
+    },
 ];
 
 /// Where a schema stands.
@@ -186,6 +192,9 @@ fn down(opener: &Opener, conn: &mut Connection, steps: &[Step], to: i64) -> Done
             )
             .into());
         };
+        if steps[at].version == models::LOG_SINCE {
+            models::unwatch_sets(&tx)?;
+        }
         if at == 0 {
             models::drop_sets(&tx)?;
         }

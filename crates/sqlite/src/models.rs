@@ -15,6 +15,21 @@ pub(crate) mod sql {
         MAKE = "create table embeddings_{set} (\
             memory integer primary key references memories (memory) on delete cascade, \
             content_hash blob not null, vector blob not null) strict";
+        /// What changes in a set is noted, whoever changes it: by code, by cascade, by hand.
+        WATCH_ADDED = "create trigger if not exists embeddings_{set}_added \
+            after insert on embeddings_{set} begin \
+            insert into vector_changes (memory) values (new.memory); end";
+        WATCH_CHANGED = "create trigger if not exists embeddings_{set}_changed \
+            after update on embeddings_{set} begin \
+            insert into vector_changes (memory) values (new.memory); end";
+        WATCH_REMOVED = "create trigger if not exists embeddings_{set}_removed \
+            after delete on embeddings_{set} begin \
+            insert into vector_changes (memory) values (old.memory); end";
+        WATCHES = "select count(*) from sqlite_schema where type = 'trigger' \
+            and tbl_name = 'embeddings_' || ?1";
+        UNWATCH_ADDED = "drop trigger if exists embeddings_{set}_added";
+        UNWATCH_CHANGED = "drop trigger if exists embeddings_{set}_changed";
+        UNWATCH_REMOVED = "drop trigger if exists embeddings_{set}_removed";
         SETS = "select id from embedding_sets";
         DROP = "drop table embeddings_{set}";
     }
@@ -70,9 +85,9 @@ pub(crate) fn unregistered() -> Error {
 /// Registers a model; the same one again is a no-op. The writer's transaction makes it safe for
 /// many processes at once.
 pub(crate) fn register(conn: &Connection, model: &ModelSignature) -> Done<()> {
-    if let Some(Set { model: registered, .. }) = active(conn)? {
+    if let Some(Set { model: registered, id }) = active(conn)? {
         if registered == *model {
-            return Ok(());
+            return watch(conn, id);
         }
         return Err(Error::ModelMismatch { registered, offered: model.clone() }.into());
     }
@@ -80,6 +95,38 @@ pub(crate) fn register(conn: &Connection, model: &ModelSignature) -> Done<()> {
         .prepare_cached(sql::REGISTER)?
         .query_row((&model.name, model.dimension, &model.hash, model.semantic), |row| row.get(0))?;
     conn.execute(&SetId(id).statement(sql::MAKE), [])?;
+    watch(conn, SetId(id))
+}
+
+/// The step of the schema's history that brought the log of changes.
+pub(crate) const LOG_SINCE: i64 = 8;
+/// What notes the changes of one set.
+const WATCHES: [&str; 3] = [sql::WATCH_ADDED, sql::WATCH_CHANGED, sql::WATCH_REMOVED];
+
+/// Lets a set's changes be noted; done already, it is a no-op. Every set's table needs it.
+pub(crate) fn watch(conn: &Connection, set: SetId) -> Done<()> {
+    if !is_watched(conn, set)? {
+        for statement in WATCHES {
+            conn.execute(&set.statement(statement), [])?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a set's changes are noted: one of an older version's is not until it is registered again.
+pub(crate) fn is_watched(conn: &Connection, set: SetId) -> Done<bool> {
+    let found: i64 =
+        conn.prepare_cached(sql::WATCHES)?.query_row([set.number()], |row| row.get(0))?;
+    Ok(usize::try_from(found) == Ok(WATCHES.len()))
+}
+
+/// Stops noting, before the log goes.
+pub(crate) fn unwatch_sets(conn: &Connection) -> Done<()> {
+    for set in sets(conn)? {
+        for statement in [sql::UNWATCH_ADDED, sql::UNWATCH_CHANGED, sql::UNWATCH_REMOVED] {
+            conn.execute(&set.statement(statement), [])?;
+        }
+    }
     Ok(())
 }
 

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use mnemon_core::limits::{READERS, READERS_MAX};
+use mnemon_core::limits::{READERS, READERS_MAX, VECTOR_BYTES};
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::{Error, Result};
 
 /// What a URL may set.
-const URL_KEYS: &str = "synchronous, readers";
+const URL_KEYS: &str = "synchronous, readers, vector_mb";
+
+/// Bytes of a mebibyte.
+const MIB: usize = 1024 * 1024;
 
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,6 +138,9 @@ pub struct Options {
     /// The largest size of the file, in bytes (its log beside it not counted); writes beyond are
     /// refused as on a full disk.
     pub max_bytes: Option<u64>,
+    /// The most memory, in bytes, that vectors may take; a set with more is read from the file by
+    /// every question. 0 holds none.
+    pub vector_bytes: usize,
 }
 
 impl Options {
@@ -148,11 +154,12 @@ impl Options {
             clock: Clock::default(),
             create_parent: false,
             max_bytes: None,
+            vector_bytes: VECTOR_BYTES,
         }
     }
 
     /// Parses `sqlite://path?key=value&…` or `sqlite::memory:`. Keys: `synchronous` (`full` or
-    /// `normal`), `readers` (1 to 64).
+    /// `normal`), `readers` (1 to 64), `vector_mb` (memory for vectors in MiB, 0 for none).
     ///
     /// # Errors
     ///
@@ -178,6 +185,11 @@ impl Options {
             ("readers", count) => {
                 self.readers =
                     count.parse().map_err(|_| Error::invalid("url", "readers is not a number"))?;
+            }
+            ("vector_mb", size) => {
+                let bytes = size.parse::<usize>().ok().and_then(|size| size.checked_mul(MIB));
+                self.vector_bytes = bytes
+                    .ok_or_else(|| Error::invalid("url", "vector_mb is not a number of MiB"))?;
             }
             (unknown, _) => {
                 return Err(Error::invalid(
@@ -240,7 +252,7 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "url: has the unknown key \"mode\"; known keys: synchronous, readers"
+            "url: has the unknown key \"mode\"; known keys: synchronous, readers, vector_mb"
         );
     }
 
@@ -258,6 +270,8 @@ mod tests {
             "sqlite://a.db?readers=0",
             "sqlite://a.db?readers=many",
             "sqlite://a.db?synchronous=off",
+            "sqlite://a.db?vector_mb=lots",
+            "sqlite://a.db?vector_mb=99999999999999999",
         ] {
             assert!(matches!(Options::parse(url), Err(Error::Invalid { .. })), "{url}");
         }
@@ -265,8 +279,10 @@ mod tests {
 
     #[test]
     fn known_keys_are_applied() {
-        let options = Options::parse("sqlite://a.db?synchronous=normal&readers=2").unwrap();
+        let url = "sqlite://a.db?synchronous=normal&readers=2&vector_mb=3";
+        let options = Options::parse(url).unwrap();
 
         assert_eq!((options.synchronous, options.readers), (Synchronous::Normal, 2));
+        assert_eq!(options.vector_bytes, 3 * MIB);
     }
 }

@@ -27,6 +27,7 @@ use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use crate::error::Done;
+use crate::memories::held::Index;
 use crate::memories::rows;
 use crate::moves::Moves;
 use crate::open::{Opener, Role};
@@ -42,6 +43,8 @@ pub struct SqliteStore {
     writes: Arc<Queue>,
     reads: Arc<Queue>,
     pub(crate) moves: Moves,
+    /// The vectors held in memory.
+    pub(crate) index: Arc<Index>,
     connections: u32,
     closed: AtomicBool,
     workers: Mutex<Vec<Worker>>,
@@ -190,6 +193,7 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
         writes,
         reads,
         moves: Moves::new(watcher),
+        index: Arc::new(Index::new(options.vector_bytes)),
         connections,
         closed: AtomicBool::new(false),
         workers: Mutex::new(workers),

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Error(String);
 
 /// What the kit's own functions answer.
-pub(crate) type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error with this message.

@@ -37,9 +37,11 @@ mod docker;
 mod error;
 mod folder;
 mod local;
+mod minilm;
 mod model_server;
 mod own;
 mod proxy;
+mod pypi;
 
 mod scans;
 mod server;
@@ -58,6 +60,7 @@ use std::sync::Once;
 
 pub use database::{Template, TestDatabase};
 pub use error::Error;
+pub use minilm::minilm;
 pub use model_server::{ModelReply, ModelRequest, ModelServer};
 pub use own::{BaseBackup, Begin, OwnServer, StopMode};
 pub use proxy::{Proxy, Trip, When};

@@ -2,7 +2,8 @@
 //!
 //! `serve` starts the shared servers of both versions; `migrated DIR` makes a database of PostgreSQL 18
 //! migrated by the files in DIR. Both answer in lines of `NAME=URL` and then `ready`; both clean up when stdin
-//! closes, which it also does when the caller dies.
+//! closes, which it also does when the caller dies. `minilm` prints the folder of all-MiniLM-L6-v2, for benches
+//! of local models.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -17,9 +18,10 @@ async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve"] => serve(),
+        ["minilm"] => minilm(),
         ["migrated", folder] => migrated(Path::new(folder)).await,
         _ => {
-            eprintln!("usage: mnemon-testkit serve | migrated DIR");
+            eprintln!("usage: mnemon-testkit serve | migrated DIR | minilm");
             return ExitCode::from(2);
         }
     };
@@ -39,6 +41,11 @@ fn serve() -> Outcome {
     let lines =
         servers.iter().map(|server| (format!("POSTGRES{}", server.major()), server.admin_url()));
     answer_and_wait(lines)
+}
+
+fn minilm() -> Outcome {
+    println!("{}", mnemon_testkit::minilm()?.display());
+    Ok(())
 }
 
 async fn migrated(folder: &Path) -> Outcome {

@@ -1,7 +1,7 @@
 //! Recall by vector: exact cosine order, ties, thresholds, and vectors that cannot be.
 
 use mnemon_core::memories::vector::cosine;
-use mnemon_core::memories::{Hit, MemoryFilter, NewMemory, Recall};
+use mnemon_core::memories::{Hit, MemoryFilter, MemoryPatch, NewMemory, Recall, Visibility};
 use mnemon_core::{MemoryId, Scope, limits};
 
 use crate::check::{Dice, contents, ids, keep, keep_at, model, refused};
@@ -232,4 +232,68 @@ pub(crate) async fn the_largest_dimension_works(ctx: &Ctx) {
     let hits = ask(ctx, &ada(), Recall::vector(near)).await;
 
     assert_eq!(contents(&hits), ["near", "far"]);
+}
+
+/// What one handle keeps of the vectors is of no use once another has changed them.
+pub(crate) async fn another_handles_vectors_are_seen_at_once(ctx: &Ctx) {
+    register(ctx, 2).await;
+    let other = ctx.another().await;
+    let east = || Recall::vector([1.0, 0.0]);
+    let first = keep_at(ctx.memories(), &ada(), "first", &[1.0, 0.2]).await;
+    assert_eq!(contents(&ask(ctx, &ada(), east()).await), ["first"]);
+
+    keep_at(other.memories(), &ada(), "second", &[1.0, 0.1]).await;
+    assert_eq!(contents(&ask(ctx, &ada(), east()).await), ["second", "first"]);
+
+    let nearer = MemoryPatch { embedding: Some(vec![1.0, 0.0]), ..MemoryPatch::default() };
+    other.memories().update(&ada(), first, nearer).await.expect("is changed");
+    assert_eq!(contents(&ask(ctx, &ada(), east()).await), ["first", "second"]);
+
+    other.memories().delete(&ada(), first).await.expect("is deleted");
+    assert_eq!(contents(&ask(ctx, &ada(), east()).await), ["second"]);
+    other.close().await;
+}
+
+pub(crate) async fn what_is_opened_to_others_is_found_by_them_at_once(ctx: &Ctx) {
+    register(ctx, 2).await;
+    let other = ctx.another().await;
+    let id = keep_at(ctx.memories(), &ada(), "mine", &[1.0, 0.0]).await;
+    let east = || Recall::vector([1.0, 0.0]);
+    assert_eq!(ask(ctx, &bob(), east()).await.len(), 0);
+
+    let open = |visibility| MemoryPatch { visibility: Some(visibility), ..MemoryPatch::default() };
+    other.memories().update(&ada(), id, open(Visibility::Tenant)).await.expect("is changed");
+    assert_eq!(contents(&ask(ctx, &bob(), east()).await), ["mine"]);
+
+    other.memories().update(&ada(), id, open(Visibility::Private)).await.expect("is changed");
+    assert_eq!(ask(ctx, &bob(), east()).await.len(), 0);
+    other.close().await;
+}
+
+/// One memory in a thousand, and none of them near what is asked.
+pub(crate) async fn a_filter_of_one_in_a_thousand_finds_all_it_lets_through(ctx: &Ctx) {
+    register(ctx, 8).await;
+    let mut dice = Dice::seeded(17);
+    for batch in 0..12 {
+        let memories = (0..limits::REMEMBER_BATCH).map(|n| {
+            let rare = n == 250;
+            let mut embedding = vector(&mut dice, 8);
+            if rare {
+                embedding = vec![-1.0; 8];
+            }
+            NewMemory {
+                node_type: if rare { "rare" } else { "fact" }.into(),
+                embedding: Some(embedding),
+                ..NewMemory::new(format!("{batch} {n}"))
+            }
+        });
+        ctx.memories().remember_many(&ada(), memories.collect()).await.expect("is kept");
+    }
+
+    let filter = MemoryFilter { node_types: vec!["rare".into()], ..MemoryFilter::default() };
+    let question = Recall { limit: 10, filter, ..Recall::vector([1.0; 8]) };
+    let hits = ask(ctx, &ada(), question).await;
+
+    assert_eq!(hits.len(), 10);
+    assert!(hits.iter().all(|hit| hit.memory.node_type == "rare"));
 }

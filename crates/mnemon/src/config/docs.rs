@@ -60,9 +60,9 @@ const COMMAND_LINE: &str = "\
 ## What a URL may say besides
 
 An embedded store takes `sqlite://PATH?key=value&…`: `synchronous` (`full`, the default: what is
-acknowledged survives a power cut; `normal`: it survives the process) and `readers` (threads that
-read, 1 to 64; 4). Three slashes begin an absolute path, `%XX` stands for a byte of it. A URL of
-PostgreSQL takes libpq's keys; [the setup guide](setup.md) says which. Unknown keys are
+acknowledged survives a power cut; `normal`: it survives the process), `readers` (threads that
+read, 1 to 64; 4) and `vector_mb` (memory that vectors may take, in MiB, 0 for none; 256). Three
+slashes begin an absolute path, `%XX` stands for a byte of it. A URL of PostgreSQL takes libpq's keys; [the setup guide](setup.md) says which. Unknown keys are
 refused with the list of known ones.
 
 ## Who is asking, on the command line

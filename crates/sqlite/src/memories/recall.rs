@@ -1,5 +1,5 @@
-//! Recall: candidates by words, newest first up to a cap, and by vector, exactly; both branches
-//! in one read transaction, fused by core.
+//! Recall: candidates by words, newest first up to a cap, and by vector (see `nearest`); both
+//! branches in one read transaction, fused by core.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,10 +14,11 @@ use mnemon_core::{Error, MemoryId, limits};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows, Statement, params};
 
 use super::filter::{Filtered, Named, Seen};
-use super::vectors::Probe;
+use super::held::Index;
+use super::nearest::{Asked, nearest};
 use super::{rows, words};
 use crate::error::Done;
-use crate::models::{self, Set};
+use crate::models;
 use crate::open::now;
 
 pub(crate) mod sql {
@@ -34,10 +35,6 @@ pub(crate) mod sql {
             "select m.id from memories m where m.memory = :memory and ", visible!(), " and ",
             filtered!()
         );
-        VECTORS = concat!(
-            "select m.id, e.vector from embeddings_{set} e join memories m on m.memory = e.memory \
-             where ", visible!(), " and ", filtered!()
-        );
         /// A hit's row, and how likely it is recalled at a time; null for a new one.
         WINNER = concat!(
             "select ", columns!(), ", (select mnemon_retrievability(s.stability, \
@@ -48,10 +45,16 @@ pub(crate) mod sql {
     }
 }
 
-type Branch = Vec<(MemoryId, f64)>;
+/// A branch's hits, best first, with their scores.
+pub(super) type Branch = Vec<(MemoryId, f64)>;
 
 /// Answers a checked question.
-pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall) -> Done<Vec<Hit>> {
+pub(crate) fn recall(
+    conn: &Connection,
+    index: &Index,
+    scope: &Admitted<'_>,
+    question: &Recall,
+) -> Done<Vec<Hit>> {
     let now = now(conn)?;
     let seen = Seen::by(scope, now);
     let filtered = Filtered::by(&question.filter);
@@ -64,7 +67,8 @@ pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall)
     let (mut vector, mut fusion) = (Branch::new(), question.fusion);
     if let Some(embedding) = &question.embedding {
         let set = models::active(conn)?.ok_or_else(models::unregistered)?;
-        vector = by_vector(conn, &set, embedding, &values, question)?;
+        let asked = Asked { scope, values: &values, question, vector: embedding };
+        vector = nearest(conn, index, &set, &asked)?;
         if let (false, Fusion::Blend { .. }) = (set.model.semantic, fusion) {
             fusion = Fusion::TextFirst;
         }
@@ -296,13 +300,13 @@ fn any<T>(items: &[T], mut holds: impl FnMut(&T) -> Done<bool>) -> Done<bool> {
 
 /// Asks of one memory at a time whether the scope and the filter let it through; what does not
 /// change is bound once.
-struct Gate<'c> {
+pub(super) struct Gate<'c> {
     statement: CachedStatement<'c>,
     memory: usize,
 }
 
 impl<'c> Gate<'c> {
-    fn new(conn: &'c Connection, values: &[Named<'_>]) -> Done<Self> {
+    pub(super) fn new(conn: &'c Connection, values: &[Named<'_>]) -> Done<Self> {
         let mut statement = conn.prepare_cached(sql::ADMIT)?;
         for (name, value) in values {
             let at = place(&statement, name)?;
@@ -312,14 +316,15 @@ impl<'c> Gate<'c> {
         Ok(Self { statement, memory })
     }
 
-    fn admit(&mut self, memory: i64) -> Done<Option<MemoryId>> {
+    pub(super) fn admit(&mut self, memory: i64) -> Done<Option<MemoryId>> {
         self.statement.raw_bind_parameter(self.memory, memory)?;
         let mut found = self.statement.raw_query();
         found.next()?.map(|row| rows::id(row, 0).map(MemoryId)).transpose()
     }
 }
 
-fn place(statement: &Statement<'_>, name: &str) -> Done<usize> {
+/// Where a statement binds a name.
+pub(super) fn place(statement: &Statement<'_>, name: &str) -> Done<usize> {
     Ok(statement.parameter_index(name)?.expect("the statement's fragments bind this name"))
 }
 
@@ -376,58 +381,5 @@ impl<'s> Merge<'s> {
             self.advance(list)?;
         }
         Ok(Some(merged))
-    }
-}
-
-/// The branch by vector: an exact scan of what the scope and the filter let through.
-fn by_vector(
-    conn: &Connection,
-    set: &Set,
-    vector: &[f32],
-    values: &[Named<'_>],
-    question: &Recall,
-) -> Done<Branch> {
-    set.model.check_vector("embedding", vector)?;
-    let (probe, limit) = (Probe::of(vector), question.branch_limit() as usize);
-    let least = question.min_similarity.map_or(f64::NEG_INFINITY, f64::from);
-    let mut statement = conn.prepare_cached(&set.id.statement(sql::VECTORS))?;
-    let mut found = statement.query(values)?;
-    let mut best: BinaryHeap<Reverse<Near>> = BinaryHeap::with_capacity(limit + 1);
-    while let Some(row) = found.next()? {
-        let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        let similarity = probe.similarity(bytes)?;
-        let full = best.len() == limit;
-        let worst = best.peek().map_or(f64::NEG_INFINITY, |Reverse(near)| near.similarity);
-        if similarity < least || (full && similarity < worst) {
-            continue;
-        }
-        best.push(Reverse(Near { similarity, id: MemoryId(rows::id(row, 0)?) }));
-        if best.len() > limit {
-            best.pop();
-        }
-    }
-    let mut nearest: Vec<Near> = best.into_iter().map(|Reverse(near)| near).collect();
-    nearest.sort_by(|a, b| b.cmp(a));
-    Ok(nearest.into_iter().map(|near| (near.id, near.similarity)).collect())
-}
-
-/// A memory by how near it is, ties by id.
-#[derive(PartialEq)]
-struct Near {
-    similarity: f64,
-    id: MemoryId,
-}
-
-impl Eq for Near {}
-
-impl Ord for Near {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.similarity.total_cmp(&other.similarity).then_with(|| self.id.cmp(&other.id))
-    }
-}
-
-impl PartialOrd for Near {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }

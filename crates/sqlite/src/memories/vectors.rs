@@ -3,7 +3,7 @@
 use mnemon_core::{Error, Result};
 
 /// Bytes of one dimension.
-const WIDTH: usize = size_of::<f32>();
+pub(super) const WIDTH: usize = size_of::<f32>();
 /// Sums kept apart, so that the processor adds them at once.
 const LANES: usize = 8;
 
@@ -44,10 +44,7 @@ impl<'a> Probe<'a> {
     /// the order of additions, and several times as fast.
     pub(super) fn similarity(&self, bytes: &[u8]) -> Result<f64> {
         if bytes.len() != self.vector.len() * WIDTH {
-            return Err(Error::corrupt(
-                "a stored vector",
-                format!("it is {} bytes, not {}", bytes.len(), self.vector.len() * WIDTH),
-            ));
+            return Err(wrong_size(bytes.len(), self.vector.len()));
         }
         let mut dot = [0.0_f64; LANES];
         let mut square = [0.0_f64; LANES];
@@ -69,6 +66,12 @@ impl<'a> Probe<'a> {
         let norm = (square.iter().sum::<f64>() + tail.1).sqrt() * self.norm;
         Ok(if norm == 0.0 { 0.0 } else { dot / norm })
     }
+}
+
+/// A stored vector that cannot be one of its set.
+pub(super) fn wrong_size(bytes: usize, dimension: usize) -> Error {
+    let reason = format!("it is {bytes} bytes, not {}", dimension * WIDTH);
+    Error::corrupt("a stored vector", reason)
 }
 
 fn read(bytes: &[u8]) -> f64 {

@@ -5,45 +5,47 @@ use super::*;
 use crate::options::Location;
 use crate::store::SqliteStore;
 
-/// The newest step of this binary; every list below begins with its steps.
+/// The newest step of this binary.
 const OWN: i64 = STEPS[STEPS.len() - 1].version;
 
+/// This binary's history, and more.
+fn history(more: &[Step]) -> &'static [Step] {
+    let steps: Vec<Step> = STEPS.iter().chain(more).copied().collect();
+    steps.leak()
+}
+
+const EXPANSION: Step = Step {
+    version: OWN + 1,
+    name: "expanded",
+    up: "alter table memories add column mood text; create table moods (mood text) strict;",
+    down: "drop table moods; alter table memories drop column mood;",
+};
+
 /// A history one step longer, which only expands.
-const EXPANDED: &[Step] = &[
-    STEPS[0],
-    STEPS[1],
-    Step {
-        version: OWN + 1,
-        name: "expanded",
-        up: "alter table memories add column mood text; create table moods (mood text) strict;",
-        down: "drop table moods; alter table memories drop column mood;",
-    },
-];
+fn expanded() -> &'static [Step] {
+    history(&[EXPANSION])
+}
 
 /// One that contracts as well: older binaries could not go on.
-const CONTRACTED: &[Step] = &[
-    EXPANDED[0],
-    EXPANDED[1],
-    EXPANDED[2],
-    Step {
+fn contracted() -> &'static [Step] {
+    let contraction = Step {
         version: OWN + 2,
         name: "contracted",
         up: "update meta set min_binary = schema_version; drop table moods;",
         down: "create table moods (mood text) strict; update meta set min_binary = 1;",
-    },
-];
+    };
+    history(&[EXPANSION, contraction])
+}
 
 /// One whose last step fails half way.
-const BROKEN: &[Step] = &[
-    STEPS[0],
-    STEPS[1],
-    Step {
+fn broken() -> &'static [Step] {
+    history(&[Step {
         version: OWN + 1,
         name: "broken",
         up: "create table half (n) ; create table memories (n);",
         down: "",
-    },
-];
+    }])
+}
 
 fn place() -> (tempfile::TempDir, Options) {
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +67,7 @@ fn objects(options: &Options) -> Vec<String> {
 #[tokio::test]
 async fn this_binary_works_on_the_next_schema() {
     let (_folder, options) = place();
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), expanded()).up().await.unwrap();
 
     let store = SqliteStore::open(options.clone()).await.unwrap();
     let scope = Scope::local();
@@ -82,12 +84,12 @@ async fn this_binary_works_on_the_next_schema() {
 #[tokio::test]
 async fn a_contracted_schema_refuses_the_binary_before_and_admits_the_one_after() {
     let (_folder, options) = place();
-    SqliteMigrator::with_steps(options.clone(), CONTRACTED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), contracted()).up().await.unwrap();
 
     let refused = SqliteStore::open(options.clone()).await.unwrap_err();
 
     assert!(matches!(refused, Error::Setup { .. }), "{refused}");
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).verify().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), expanded()).verify().await.unwrap();
     let old = SqliteMigrator::new(options);
     assert!(matches!(old.verify().await, Err(Error::Setup { .. })));
     assert!(matches!(old.up().await, Err(Error::Setup { .. })));
@@ -97,7 +99,7 @@ async fn a_contracted_schema_refuses_the_binary_before_and_admits_the_one_after(
 #[tokio::test]
 async fn a_step_back_leaves_the_schema_as_it_was_before() {
     let (_folder, options) = place();
-    let migrator = SqliteMigrator::with_steps(options.clone(), EXPANDED);
+    let migrator = SqliteMigrator::with_steps(options.clone(), expanded());
     SqliteMigrator::new(options.clone()).up().await.unwrap();
     let before = objects(&options);
     migrator.up().await.unwrap();
@@ -138,7 +140,7 @@ async fn a_step_that_fails_leaves_nothing_of_itself() {
     SqliteMigrator::new(options.clone()).up().await.unwrap();
     let before = objects(&options);
 
-    let failed = SqliteMigrator::with_steps(options.clone(), BROKEN).up().await;
+    let failed = SqliteMigrator::with_steps(options.clone(), broken()).up().await;
 
     assert!(matches!(failed, Err(Error::Backend { .. })));
     assert_eq!(objects(&options), before);
@@ -159,7 +161,7 @@ async fn a_step_that_is_not_there_cannot_be_gone_back_to() {
 #[tokio::test]
 async fn the_script_is_what_up_does_and_looking_makes_no_file() {
     let (folder, options) = place();
-    let migrator = SqliteMigrator::with_steps(options.clone(), EXPANDED);
+    let migrator = SqliteMigrator::with_steps(options.clone(), expanded());
 
     let script = migrator.script().await.unwrap();
 
@@ -171,6 +173,6 @@ async fn the_script_is_what_up_does_and_looking_makes_no_file() {
     let by_hand = objects(&options);
     migrator.verify().await.unwrap();
     let (_other, options) = place();
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), expanded()).up().await.unwrap();
     assert_eq!(objects(&options), by_hand);
 }

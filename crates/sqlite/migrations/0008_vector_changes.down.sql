@@ -1,0 +1,2 @@
+drop trigger memories_audience;
+drop table vector_changes;
