@@ -114,19 +114,66 @@ $$;
 comment on function mnemon.event_matches(text, text, text[], text[], text, text[], text, timestamptz, timestamptz, timestamptz, text, bigint, integer) is
     'Events that match a tsquery, the last recorded first. Runs as the owner, because @@ is not leakproof and would lose its index under row-level security; with that on it takes the tenant from the setting, never from the argument.';
 
-revoke execute on function mnemon.event_matches(text, text, text[], text[], text, text[], text, timestamptz, timestamptz, timestamptz, text, bigint, integer) from public;
+create function mnemon.event_page(
+    p_tenant  text,
+    p_epoch   bigint,
+    p_tx      xid8,
+    p_stream  text,
+    p_version bigint,
+    p_before  bigint,
+    p_horizon xid8,
+    p_user    text[],
+    p_agent   text[],
+    p_kinds   text[],
+    p_from    timestamptz,
+    p_to      timestamptz,
+    p_limit   integer
+) returns setof mnemon.events
+    language plpgsql stable parallel safe
+    rows 100
+    -- Planned without looking at the place: the planner takes a place of the newest epoch for one
+    -- with nothing behind it, and would read and sort everything that follows.
+    set plan_cache_mode = force_generic_plan
+    set enable_sort = off
+    as $$
+begin
+    return query
+    select e.*
+    from mnemon.events e
+    where e.tenant = p_tenant
+      and (e.epoch, e.tx, e.stream collate "C", e.version) > (p_epoch, p_tx, p_stream, p_version)
+      and (e.epoch, e.tx) < (p_before, p_horizon)
+      and (p_user is null or e.user_id = all (p_user))
+      and (p_agent is null or e.agent_id = all (p_agent))
+      and (p_kinds is null or e.kind = any (p_kinds))
+      and (p_from is null or e.recorded_at >= p_from)
+      and (p_to is null or e.recorded_at < p_to)
+    order by e.epoch, e.tx, e.stream collate "C", e.version
+    limit p_limit;
+end
+$$;
+comment on function mnemon.event_page(text, bigint, xid8, text, bigint, bigint, xid8, text[], text[], text[], timestamptz, timestamptz, integer) is
+    'The log after a place and below a horizon, by the index of places whatever statistics say. Runs as the caller, so that row-level security holds.';
+
 do $$
 declare
+    made regprocedure;
     held record;
 begin
-    -- Whoever may call the search of memories may call this one.
-    for held in
-        select distinct g.grantee::regrole as role
-        from pg_proc p, aclexplode(p.proacl) g
-        where p.pronamespace = 'mnemon'::regnamespace and p.proname = 'text_candidates'
-          and g.grantee <> p.proowner and g.grantee <> 0
+    for made in
+        select p.oid from pg_proc p
+        where p.pronamespace = 'mnemon'::regnamespace and p.proname in ('event_matches', 'event_page')
     loop
-        execute format('grant execute on function mnemon.event_matches(text, text, text[], text[], text, text[], text, timestamptz, timestamptz, timestamptz, text, bigint, integer) to %s', held.role);
+        execute format('revoke execute on function %s from public', made);
+        -- Whoever may call the search of memories may call these.
+        for held in
+            select distinct g.grantee::regrole as role
+            from pg_proc p, aclexplode(p.proacl) g
+            where p.pronamespace = 'mnemon'::regnamespace and p.proname = 'text_candidates'
+              and g.grantee <> p.proowner and g.grantee <> 0
+        loop
+            execute format('grant execute on function %s to %s', made, held.role);
+        end loop;
     end loop;
 end
 $$;

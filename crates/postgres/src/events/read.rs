@@ -159,37 +159,33 @@ pub(super) async fn log(
         "with h as materialized (
              select m.epoch, pg_snapshot_xmin(s.now) as xmin, pg_snapshot_xmax(s.now) as xmax
              from mnemon.meta m, (select pg_current_snapshot() as now) s
+         ), p as materialized (
+             select exists (select from mnemon.events p
+                            where p.epoch = h.epoch and p.tx >= h.xmin and p.tenant = ",
+    );
+    sql.push_bind(scope.tenant);
+    sql.push(
+        ") as pending from h
+         ), g as materialized (
+             select o.epoch as g_epoch, o.tx::text::int8 as g_tx, o.stream as g_stream,
+                    o.version as g_version
+             from mnemon.event_gone o where o.tenant = ",
+    );
+    sql.push_bind(scope.tenant);
+    sql.push(
+        " order by o.epoch desc, o.tx desc, o.stream collate \"C\" desc, o.version desc limit 1
          )
          select h.epoch as h_epoch, h.xmin::text::int8 as h_xmin, h.xmax::text::int8 as h_xmax,
-                exists (select from mnemon.events p where p.epoch = h.epoch and p.tx >= h.xmin and p.tenant = ",
-    );
-    sql.push_bind(scope.tenant);
-    sql.push(
-        ") as pending, g.*, e.* from h left join lateral (\
-         select o.epoch as g_epoch, o.tx::text::int8 as g_tx, o.stream as g_stream, \
-                o.version as g_version \
-         from mnemon.event_gone o where o.tenant = ",
-    );
-    sql.push_bind(scope.tenant);
-    sql.push(
-        " order by o.epoch desc, o.tx desc, o.stream collate \"C\" desc, o.version desc limit 1\
-         ) g on true left join lateral (select ",
+                p.pending, g.*, e.*
+         from h cross join p left join g on true left join lateral (select ",
     )
     .push(COLUMNS);
-    sql.push(" from mnemon.events e where e.tenant = ").push_bind(scope.tenant);
-    sql.push(" and (e.epoch, e.tx, e.stream collate \"C\", e.version) > (")
-        .push_bind(after.epoch)
-        .push(", ")
-        .push_bind(after.tx.to_string())
-        .push("::text::xid8, ")
-        .push_bind(after.stream.as_str())
-        .push(", ")
-        .push_bind(after.version)
-        .push(") and (e.epoch, e.tx) < (h.epoch, h.xmin)");
-    narrow(&mut sql, scope, filter);
-    sql.push(" order by e.epoch, e.tx, e.stream collate \"C\", e.version limit ")
-        .push_bind(i64::from(limit))
-        .push(") e on true");
+    if filter.stream.is_none() && filter.correlation_id.is_none() {
+        in_order(&mut sql, scope, filter, after, limit);
+    } else {
+        few(&mut sql, scope, filter, after, limit);
+    }
+    sql.push(") e on true");
     let rows = sql.build().fetch_all(conn).await?;
     let first = rows.first().ok_or_else(|| Error::corrupt("meta", "has no row"))?;
     let (epoch, horizon): (i64, i64) = (first.try_get("h_epoch")?, first.try_get("h_xmin")?);
@@ -212,6 +208,52 @@ pub(super) async fn log(
     let end = Position::of(scope.tenant, epoch, horizon, "", 0);
     let next = if caught_up && end > *last { end } else { last.clone() };
     Ok(Slice { events, next: start.then(next, gone.as_ref()), caught_up, pending })
+}
+
+/// What can be most of the log: by the index of places, whatever the planner thinks.
+fn in_order(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &Admitted<'_>,
+    filter: &EventFilter,
+    after: &Position,
+    limit: u32,
+) {
+    let given = |parts: [Option<&str>; 2]| {
+        let parts: Vec<String> = parts.into_iter().flatten().map(str::to_owned).collect();
+        (!parts.is_empty()).then_some(parts)
+    };
+    let kinds = (!filter.kinds.is_empty()).then(|| filter.kinds.clone());
+    sql.push(" from mnemon.event_page(").push_bind(scope.tenant).push(", ");
+    sql.push_bind(after.epoch).push(", ").push_bind(after.tx.to_string()).push("::text::xid8, ");
+    sql.push_bind(after.stream.as_str()).push(", ").push_bind(after.version);
+    sql.push(", h.epoch, h.xmin, ");
+    sql.push_bind(given([scope.user, filter.user.as_deref()])).push(", ");
+    sql.push_bind(given([scope.agent, filter.agent.as_deref()])).push(", ");
+    sql.push_bind(kinds).push(", ").push_bind(filter.from).push(", ").push_bind(filter.to);
+    sql.push(", ").push_bind(i32::try_from(limit).unwrap_or(i32::MAX)).push(") e");
+}
+
+/// What a stream or a correlation narrows down: by whatever index fits it.
+fn few(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &Admitted<'_>,
+    filter: &EventFilter,
+    after: &Position,
+    limit: u32,
+) {
+    sql.push(" from mnemon.events e where e.tenant = ").push_bind(scope.tenant);
+    sql.push(" and (e.epoch, e.tx, e.stream collate \"C\", e.version) > (")
+        .push_bind(after.epoch)
+        .push(", ")
+        .push_bind(after.tx.to_string())
+        .push("::text::xid8, ")
+        .push_bind(after.stream.as_str())
+        .push(", ")
+        .push_bind(after.version)
+        .push(") and (e.epoch, e.tx) < (h.epoch, h.xmin)");
+    narrow(sql, scope, filter);
+    sql.push(" order by e.epoch, e.tx, e.stream collate \"C\", e.version limit ")
+        .push_bind(i64::from(limit));
 }
 
 /// The greatest place of anything that retention took from the tenant.
@@ -283,6 +325,9 @@ pub(super) async fn list(
     let mut sql = QueryBuilder::<Postgres>::new("select ");
     sql.push(COLUMNS).push(" from mnemon.events e where e.tenant = ").push_bind(scope.tenant);
     narrow(&mut sql, scope, filter);
+    if let (Some(place), Some(_)) = (after, &filter.stream) {
+        sql.push(" and e.version < ").push_bind(place.version);
+    }
     if let Some(place) = after {
         sql.push(" and (e.recorded_at, e.stream collate \"C\", e.version) < (")
             .push_bind(place.recorded_at)
@@ -292,8 +337,13 @@ pub(super) async fn list(
             .push_bind(place.version)
             .push(")");
     }
-    sql.push(" order by e.recorded_at desc, e.stream collate \"C\" desc, e.version desc limit ")
-        .push_bind(i64::from(limit) + 1);
+    // Within a stream times never go back: its key serves the order.
+    let order = if filter.stream.is_some() {
+        " order by e.version desc limit "
+    } else {
+        " order by e.recorded_at desc, e.stream collate \"C\" desc, e.version desc limit "
+    };
+    sql.push(order).push_bind(i64::from(limit) + 1);
     let rows = sql.build().fetch_all(conn).await?;
     let events = rows
         .iter()
