@@ -12,6 +12,7 @@ const OWN: i64 = STEPS[STEPS.len() - 1].version;
 const EXPANDED: &[Step] = &[
     STEPS[0],
     STEPS[1],
+    STEPS[2],
     Step {
         version: OWN + 1,
         name: "expanded",
@@ -25,6 +26,7 @@ const CONTRACTED: &[Step] = &[
     EXPANDED[0],
     EXPANDED[1],
     EXPANDED[2],
+    EXPANDED[3],
     Step {
         version: OWN + 2,
         name: "contracted",
@@ -37,6 +39,7 @@ const CONTRACTED: &[Step] = &[
 const BROKEN: &[Step] = &[
     STEPS[0],
     STEPS[1],
+    STEPS[2],
     Step {
         version: OWN + 1,
         name: "broken",
