@@ -19,6 +19,8 @@ const PROCESSES: usize = 8;
 /// The newest step of this binary, and one that a newer binary would have.
 const KNOWN: i64 = 6;
 const NEXT: i64 = KNOWN + 1;
+/// How many steps there are; numbers have gaps.
+const STEPS: usize = 3;
 /// On each of two servers.
 const ROUNDS: usize = 20;
 
@@ -157,7 +159,7 @@ async fn the_way_down_leaves_nothing_and_the_way_up_works_again() {
                 .unwrap();
         assert_eq!(left, 0);
         assert!(matches!(migrator.down(1).await, Err(Error::Invalid { .. })));
-        assert_eq!(i64::try_from(migrator.up().await.unwrap().len()), Ok(KNOWN));
+        assert_eq!(migrator.up().await.unwrap().len(), STEPS);
     }
 }
 
