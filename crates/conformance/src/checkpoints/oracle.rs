@@ -68,9 +68,11 @@ fn random(dice: &mut Dice, ids: &[CheckpointId]) -> Put {
         }
     }
     put.channel_versions = counts.then_some(versions);
-    let known = |dice: &mut Dice| match ids.is_empty() || dice.below(8) == 0 {
-        true => CheckpointId("unknown".into()),
-        false => dice.pick(ids).clone(),
+    let known = |dice: &mut Dice| {
+        if ids.is_empty() || dice.below(8) == 0 {
+            return CheckpointId("unknown".into());
+        }
+        dice.pick(ids).clone()
     };
     match dice.below(8) {
         0 => put.root = true,
@@ -85,7 +87,7 @@ fn random(dice: &mut Dice, ids: &[CheckpointId]) -> Put {
     }
     if dice.below(4) == 0 {
         // Some are below the head's: they are refused.
-        put.id = Some(CheckpointId(format!("{}", 1_000 + dice.below(2_000) + 20 * ids.len())));
+        put.id = Some(CheckpointId((1_000 + dice.below(2_000) + 20 * ids.len()).to_string()));
     }
     put
 }
