@@ -50,22 +50,22 @@ pub(crate) const STEPS: &[Step] = &[
         down: include_str!("../migrations/0002_facets.down.sql"),
     },
     Step {
-        version: 6,
-        name: "checkpoint keys",
-        up: include_str!("../migrations/0006_checkpoint_keys.up.sql"),
-        down: include_str!("../migrations/0006_checkpoint_keys.down.sql"),
-    },
-    Step {
-        version: 7,
-        name: "event archive",
-        up: include_str!("../migrations/0007_event_archive.up.sql"),
-        down: include_str!("../migrations/0007_event_archive.down.sql"),
-    },
-    Step {
-        version: 8,
+        version: 4,
         name: "vector changes",
-        up: include_str!("../migrations/0008_vector_changes.up.sql"),
-        down: include_str!("../migrations/0008_vector_changes.down.sql"),
+        up: include_str!("../migrations/0004_vector_changes.up.sql"),
+        down: include_str!("../migrations/0004_vector_changes.down.sql"),
+    },
+    Step {
+        version: 5,
+        name: "checkpoint keys",
+        up: include_str!("../migrations/0005_checkpoint_keys.up.sql"),
+        down: include_str!("../migrations/0005_checkpoint_keys.down.sql"),
+    },
+    Step {
+        version: 6,
+        name: "event archive",
+        up: include_str!("../migrations/0006_event_archive.up.sql"),
+        down: include_str!("../migrations/0006_event_archive.down.sql"),
     },
 ];
 
