@@ -1,5 +1,9 @@
 //! Writing decisions: the rows of one agent's change or of many agents' in a few statements, each
 //! behind its agent's head, and where each claim stands.
+//!
+//! Arrays are unnested as `(select $1)`: the planner cannot see how long each is, so that its plan
+//! costs the same every time and is kept. Seen, it is planned anew at every call, which costs more
+//! than running it.
 
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::Claim;
@@ -91,11 +95,11 @@ async fn claims(conn: &mut PgConnection, all: &[Behind<'_>]) -> Result<(), Fault
                    c.valid_time_confidence, c.start_granularity, c.end_granularity,
                    c.value_confidence, c.criticality, c.derivation_depth, c.excludes::uuid[],
                    c.user_id, c.session_id, c.run_id, c.recorded_at
-            from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                        $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[],
-                        $11::real[], $12::text[], $13::text[], $14::real[], $15::text[],
-                        $16::integer[], $17::text[], $18::text[], $19::text[], $20::text[],
-                        $21::timestamptz[])
+            from unnest((select $1::text[]), (select $2::text[]), (select $3::uuid[]), (select $4::text[]), (select $5::text[]), (select $6::text[]),
+                        (select $7::text[]), (select $8::text[]), (select $9::timestamptz[]), (select $10::timestamptz[]),
+                        (select $11::real[]), (select $12::text[]), (select $13::text[]), (select $14::real[]), (select $15::text[]),
+                        (select $16::integer[]), (select $17::text[]), (select $18::text[]), (select $19::text[]), (select $20::text[]),
+                        (select $21::timestamptz[]))
                 as c (tenant, agent_id, id, subject, predicate, value, cardinality, provenance,
                       valid_start, valid_end, valid_time_confidence, start_granularity,
                       end_granularity, value_confidence, criticality, derivation_depth, excludes,
@@ -107,9 +111,9 @@ async fn claims(conn: &mut PgConnection, all: &[Behind<'_>]) -> Result<(), Fault
         select n.tenant, n.agent_id, n.subject, n.predicate, n.claim_id, n.disposition,
                n.valid_time_confidence, coalesce(n.starts_at, '-infinity'),
                coalesce(n.ends_at, 'infinity'), n.bound_at, n.re_entries, n.user_id
-        from unnest($22::text[], $23::text[], $24::text[], $25::text[], $26::uuid[], $27::text[],
-                    $28::real[], $29::timestamptz[], $30::timestamptz[], $31::timestamptz[],
-                    $32::integer[], $33::text[])
+        from unnest((select $22::text[]), (select $23::text[]), (select $24::text[]), (select $25::text[]), (select $26::uuid[]), (select $27::text[]),
+                    (select $28::real[]), (select $29::timestamptz[]), (select $30::timestamptz[]), (select $31::timestamptz[]),
+                    (select $32::integer[]), (select $33::text[]))
             as n (tenant, agent_id, subject, predicate, claim_id, disposition,
                   valid_time_confidence, starts_at, ends_at, bound_at, re_entries, user_id)
         on conflict (tenant, agent_id, subject, predicate, claim_id) do update
@@ -210,9 +214,9 @@ async fn place(conn: &mut PgConnection, standing: &[Of<'_, Recorded>]) -> Result
         select n.tenant, n.agent_id, n.subject, n.predicate, n.claim_id, n.disposition,
                n.valid_time_confidence, coalesce(n.starts_at, '-infinity'),
                coalesce(n.ends_at, 'infinity'), n.bound_at, n.re_entries, n.user_id
-        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[],
-                    $7::real[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[],
-                    $11::integer[], $12::text[])
+        from unnest((select $1::text[]), (select $2::text[]), (select $3::text[]), (select $4::text[]), (select $5::uuid[]), (select $6::text[]),
+                    (select $7::real[]), (select $8::timestamptz[]), (select $9::timestamptz[]), (select $10::timestamptz[]),
+                    (select $11::integer[]), (select $12::text[]))
             as n (tenant, agent_id, subject, predicate, claim_id, disposition,
                   valid_time_confidence, starts_at, ends_at, bound_at, re_entries, user_id)
         on conflict (tenant, agent_id, subject, predicate, claim_id) do update
@@ -263,7 +267,7 @@ async fn edges(
         insert into mnemon.claim_edges
             (tenant, agent_id, claim_id, kind, target_id, user_id, recorded_at)
         select $1, $2, g.claim_id, g.kind, g.target_id, $6, $7
-        from unnest($3::uuid[], $4::text[], $5::uuid[]) as g (claim_id, kind, target_id)
+        from unnest((select $3::uuid[]), (select $4::text[]), (select $5::uuid[])) as g (claim_id, kind, target_id)
         on conflict do nothing
         "#,
         scope.tenant,
@@ -293,7 +297,7 @@ async fn bounds(
         insert into mnemon.claim_bounds
             (tenant, agent_id, claim_id, recorded_at, kind, bound_at, user_id)
         select $1, $2, g.claim_id, $6, g.kind, g.bound_at, $7
-        from unnest($3::uuid[], $4::text[], $5::timestamptz[]) as g (claim_id, kind, bound_at)
+        from unnest((select $3::uuid[]), (select $4::text[]), (select $5::timestamptz[])) as g (claim_id, kind, bound_at)
         "#,
         scope.tenant,
         agent(scope)?,

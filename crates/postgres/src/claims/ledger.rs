@@ -81,7 +81,7 @@ pub(super) async fn lock_free(
         r#"
         select k.place as "place!", h.last_time, h.ledger_seq, h.ledger_hash,
                mnemon.now() as "now!"
-        from unnest($1::text[], $2::text[]) with ordinality as k (tenant, agent_id, place)
+        from unnest((select $1::text[]), (select $2::text[])) with ordinality as k (tenant, agent_id, place)
         cross join lateral (
             select a.last_time, a.ledger_seq, a.ledger_hash
             from mnemon.claim_agents a
@@ -173,22 +173,22 @@ pub(super) async fn append(conn: &mut PgConnection, all: &mut [Behind<'_>]) -> R
                  user_id, recorded_at, digest, hash)
             select l.tenant, l.agent_id, l.seq, l.kind, l.claim_id, l.disposition, l.request_id,
                    l.contested_with::uuid[], l.user_id, l.recorded_at, l.digest, l.hash
-            from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::uuid[], $6::text[],
-                        $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::bytea[],
-                        $12::bytea[])
+            from unnest((select $1::text[]), (select $2::text[]), (select $3::bigint[]), (select $4::text[]), (select $5::uuid[]), (select $6::text[]),
+                        (select $7::text[]), (select $8::text[]), (select $9::text[]), (select $10::timestamptz[]), (select $11::bytea[]),
+                        (select $12::bytea[]))
                 as l (tenant, agent_id, seq, kind, claim_id, disposition, request_id,
                       contested_with, user_id, recorded_at, digest, hash)
         ), payload as (
             insert into mnemon.claim_ledger_payloads
                 (tenant, agent_id, seq, user_id, salt, payload)
             select p.tenant, p.agent_id, p.seq, p.user_id, p.salt, p.payload
-            from unnest($1::text[], $2::text[], $3::bigint[], $9::text[], $13::bytea[],
-                        $14::text[])
+            from unnest((select $1::text[]), (select $2::text[]), (select $3::bigint[]), (select $9::text[]), (select $13::bytea[]),
+                        (select $14::text[]))
                 as p (tenant, agent_id, seq, user_id, salt, payload)
         )
         insert into mnemon.claim_agents (tenant, agent_id, last_time, ledger_seq, ledger_hash)
         select h.tenant, h.agent_id, h.last_time, h.ledger_seq, h.ledger_hash
-        from unnest($15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::bytea[])
+        from unnest((select $15::text[]), (select $16::text[]), (select $17::timestamptz[]), (select $18::bigint[]), (select $19::bytea[]))
             as h (tenant, agent_id, last_time, ledger_seq, ledger_hash)
         on conflict (tenant, agent_id) do update
         set last_time = excluded.last_time, ledger_seq = excluded.ledger_seq,

@@ -128,8 +128,8 @@ pub(super) async fn current_of(
                c.start_granularity, c.end_granularity, c.value_confidence, c.criticality,
                c.derivation_depth, c.excludes, c.recorded_at, n.disposition as "disposition!",
                n.bound_at as "bound_at?", n.re_entries::bigint as "re_entries!"
-        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-                    $6::timestamptz[]) with ordinality
+        from unnest((select $1::text[]), (select $2::text[]), (select $3::text[]), (select $4::text[]), (select $5::timestamptz[]),
+                    (select $6::timestamptz[])) with ordinality
             as k (tenant, agent_id, subject, predicate, since, until, place)
         cross join lateral (
             select m.* from mnemon.claim_current m

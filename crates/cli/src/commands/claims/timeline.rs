@@ -117,7 +117,12 @@ fn bar(axis: Axis, entry: &HistoryEntry) -> String {
     } else if end > start {
         cells[end] = '┤';
     }
-    cells[start] = if from.is_some() { '├' } else { '◀' };
+    cells[start] = match from {
+        // Begins where the axis ends.
+        Some(_) if until.is_none() && start == end => '▶',
+        Some(_) => '├',
+        None => '◀',
+    };
     cells.into_iter().collect()
 }
 
