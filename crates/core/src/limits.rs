@@ -95,6 +95,20 @@ pub const SWEEP_BATCH: u32 = 1_000;
 pub const EMBEDDING_DIMENSIONS: usize = 16_000;
 /// Above this many dimensions an approximate index is not possible (pgvector, halfvec).
 pub const INDEXED_DIMENSIONS: usize = 4_000;
+/// Memories that one batch embeds when a model is changed, unless the caller says; at the most
+/// [`PAGE_MAX`].
+pub const REEMBED_BATCH: u32 = 128;
+/// How long the right to fill an embedding set lasts after a sign of life: longer than the model
+/// needs for one batch.
+pub const FILL_LEASE: Duration = Duration::from_mins(2);
+/// Passes that look for memories a new embedding set lacks before those that writers without its
+/// model wrote during the last pass are left to be embedded after the switch.
+pub const REEMBED_PASSES: u32 = 4;
+/// Passes after which filling a set is given up: others change memories faster than they are
+/// embedded.
+pub const REEMBED_PASSES_MAX: u32 = 64;
+/// Memories that a dry run embeds to estimate how long all take.
+pub const REEMBED_SAMPLE: u32 = 32;
 /// Texts that one request to a model server carries.
 pub const EMBED_TEXTS: usize = 128;
 /// Bytes of text that one request to a model server carries, unless one text alone has more.

@@ -19,6 +19,9 @@ pub enum Task {
     TextCounts,
     /// Removes memories whose time is over, in batches.
     ExpiredMemories,
+    /// Embeds memories that the active set has no vector of, by the model of the process that runs
+    /// it.
+    Embeddings,
     /// Makes event partitions ahead of time.
     EventPartitions,
     /// Removes receipts of steps older than [`crate::limits::RECEIPTS_KEPT`], in batches.
@@ -39,9 +42,10 @@ pub enum Task {
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TextCounts,
         Self::ExpiredMemories,
+        Self::Embeddings,
         Self::EventPartitions,
         Self::Receipts,
         Self::DeadLetters,
@@ -57,6 +61,7 @@ impl Task {
         match self {
             Self::TextCounts => "text-counts",
             Self::ExpiredMemories => "expired-memories",
+            Self::Embeddings => "embeddings",
             Self::EventPartitions => "event-partitions",
             Self::Receipts => "receipts",
             Self::DeadLetters => "dead-letters",
@@ -74,6 +79,7 @@ impl Task {
             Self::TextCounts | Self::DeadLetters | Self::Summaries => Duration::from_secs(5),
             Self::OracleQuestions => Duration::from_secs(2),
             Self::ExpiredMemories
+            | Self::Embeddings
             | Self::ExpiredTurns
             | Self::ExpiredThreads
             | Self::ExpiredAdjudications => Duration::from_mins(1),
@@ -89,6 +95,7 @@ impl Task {
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,
             Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,
+            Self::Embeddings => crate::limits::REEMBED_BATCH,
             Self::EventPartitions | Self::DeadLetters | Self::Summaries => 1,
         }
     }
@@ -98,6 +105,8 @@ impl Task {
         match self {
             // One call of a summariser lies between two signs of life.
             Self::Summaries => crate::limits::SUMMARY_LEASE,
+            // So does one batch of an embedder.
+            Self::Embeddings => crate::limits::FILL_LEASE,
             _ => Duration::from_secs(30),
         }
     }

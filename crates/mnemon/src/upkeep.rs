@@ -8,12 +8,16 @@
 mod background;
 mod report;
 
+use std::sync::Arc;
+
 use mnemon_core::upkeep::{Batch, Task, TaskLease};
 use mnemon_core::{Error, Result, Store, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::embed::Models;
+use crate::memories::Backlog;
 use crate::metrics;
 use crate::oracle::Asker;
 use crate::turns::summaries::Summaries;
@@ -90,6 +94,25 @@ impl Outcome {
     }
 }
 
+/// What of upkeep a store cannot do by itself, and who of this process can.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    pub(crate) asker: Option<Arc<Asker>>,
+    pub(crate) summaries: Option<Summaries>,
+    pub(crate) models: Arc<Models>,
+}
+
+impl Workers {
+    /// Whether this process can do a task; what it cannot is left to those who can.
+    fn can(&self, task: Task) -> bool {
+        match task {
+            Task::OracleQuestions => self.asker.is_some(),
+            Task::Embeddings => self.models.any(),
+            _ => true,
+        }
+    }
+}
+
 /// How far one turn of a task goes.
 #[derive(Clone)]
 struct Turn {
@@ -97,15 +120,14 @@ struct Turn {
     force: bool,
     batches: u64,
     stop: watch::Receiver<bool>,
-    summaries: Option<Summaries>,
+    workers: Workers,
 }
 
 /// Runs tasks once, each to its end.
 pub(crate) async fn run(
     store: &dyn Store,
-    asker: Option<&Asker>,
     options: &UpkeepOptions,
-    summaries: Option<&Summaries>,
+    workers: &Workers,
 ) -> Result<UpkeepReport> {
     let (_never, stop) = watch::channel(false);
     let turn = Turn {
@@ -113,15 +135,15 @@ pub(crate) async fn run(
         force: options.force,
         batches: u64::MAX,
         stop,
-        summaries: summaries.cloned(),
+        workers: workers.clone(),
     };
     let mut report = UpkeepReport::default();
     for task in Task::ALL {
         if options.only.is_empty() || options.only.contains(&task) {
-            report.tasks.push(run_task(store, asker, task, &turn).await?);
+            report.tasks.push(run_task(store, task, &turn).await?);
         }
     }
-    if let Some(asker) = asker {
+    if let Some(asker) = &workers.asker {
         asker.wait().await;
     }
     Ok(report)
@@ -135,21 +157,15 @@ fn holder() -> String {
 /// Takes a task, does its batches, gives it back.
 ///
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
-async fn run_task(
-    store: &dyn Store,
-    asker: Option<&Asker>,
-    task: Task,
-    turn: &Turn,
-) -> Result<TaskReport> {
+async fn run_task(store: &dyn Store, task: Task, turn: &Turn) -> Result<TaskReport> {
     let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
-    if task == Task::OracleQuestions && asker.is_none() {
-        // Left to a process that has an oracle.
+    if !turn.workers.can(task) {
         return Ok(report);
     }
     let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
         return Ok(report);
     };
-    let worked = work(store, asker, &lease, turn, &mut report).await;
+    let worked = work(store, &lease, turn, &mut report).await;
     let failure = worked.as_ref().err().map(chain);
     let finished = match &worked {
         // The newer holder reports; ours is no longer to give back.
@@ -178,7 +194,6 @@ async fn run_task(
 
 async fn work(
     store: &dyn Store,
-    asker: Option<&Asker>,
     lease: &TaskLease,
     turn: &Turn,
     report: &mut TaskReport,
@@ -186,12 +201,15 @@ async fn work(
     if lease.task == Task::Summaries {
         return summarize(store, lease, turn, report).await;
     }
+    if lease.task == Task::Embeddings {
+        return embed_backlog(store, lease, turn, report).await;
+    }
     while report.batches < turn.batches {
         if *turn.stop.borrow() {
             return Ok(Outcome::Paused);
         }
         let mut batch = store.upkeep().batch(lease).await?;
-        if let (Task::OracleQuestions, Some(asker)) = (lease.task, asker) {
+        if let (Task::OracleQuestions, Some(asker)) = (lease.task, &turn.workers.asker) {
             batch.rows += asker.turn().await?;
         }
         report.rows += batch.rows;
@@ -213,7 +231,7 @@ async fn summarize(
     turn: &Turn,
     report: &mut TaskReport,
 ) -> Result<Outcome> {
-    let Some(summaries) = &turn.summaries else { return Ok(Outcome::Done) };
+    let Some(summaries) = &turn.workers.summaries else { return Ok(Outcome::Done) };
     loop {
         let due = store.turns().due(limits::SUMMARIES_DUE).await?;
         let mut written = 0;
@@ -237,6 +255,37 @@ async fn summarize(
             return Ok(Outcome::Done);
         }
     }
+}
+
+/// Embeds what the active set lacks, with a sign of life between two batches of the model.
+async fn embed_backlog(
+    store: &dyn Store,
+    lease: &TaskLease,
+    turn: &Turn,
+    report: &mut TaskReport,
+) -> Result<Outcome> {
+    let Some(embedder) = turn.workers.models.own() else { return Ok(Outcome::Done) };
+    let Some(mut backlog) = Backlog::of(store, embedder, &turn.holder).await? else {
+        return Ok(Outcome::Done);
+    };
+    let worked = loop {
+        if *turn.stop.borrow() || report.batches >= turn.batches {
+            break Ok(Outcome::Paused);
+        }
+        match backlog.next(lease).await {
+            Ok(batch) => {
+                report.rows += batch.rows;
+                report.batches += 1;
+                metrics::upkeep_rows(lease.task, batch);
+                if !batch.more {
+                    break Ok(Outcome::Done);
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let left = backlog.end(worked.is_ok()).await;
+    worked.and_then(|outcome| left.map(|()| outcome))
 }
 
 /// An error with its causes, for a report that outlives it.

@@ -26,6 +26,7 @@ mod partitions;
 mod pooler;
 mod rls;
 mod row;
+mod sets;
 mod steps;
 mod store;
 mod target;

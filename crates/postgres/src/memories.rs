@@ -4,7 +4,7 @@
 mod accesses;
 mod domains;
 mod graph;
-mod nearest;
+pub(crate) mod nearest;
 mod read;
 mod recall;
 mod rows;

@@ -114,7 +114,9 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::Receipts => steps::sweep(conn, size).await,
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
         // Their work is done outside this transaction: this is a sign of life.
-        Task::DeadLetters | Task::Summaries | Task::OracleQuestions => Ok(Batch::default()),
+        Task::DeadLetters | Task::Summaries | Task::OracleQuestions | Task::Embeddings => {
+            Ok(Batch::default())
+        }
         Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
         Task::ExpiredAdjudications => questions::sweep_all(conn, size).await,
         task => Err(Error::invalid("task", format!("{} is not known here", task.name())).into()),
@@ -236,6 +238,7 @@ struct Row {
     turns: i64,
     summaries: i64,
     questions: i64,
+    backlog: i64,
     unanswered: i64,
 }
 
@@ -277,7 +280,9 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                case when $2 then (select count(*) from mnemon.claim_questions
                                   where status = 'queued' and expires_at is not null
                                     and expires_at <= (select mnemon.now()))
-                    else 0 end as "unanswered!"
+                    else 0 end as "unanswered!",
+               coalesce((select lacking from mnemon.embedding_sets where state = 'active'), 0)
+                   as "backlog!"
         from unnest($1::text[]) with ordinality as g (name, n)
         left join mnemon.upkeep_tasks t on t.name = g.name
         order by g.n
@@ -303,6 +308,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::ExpiredTurns.name() => row.turns.unsigned_abs(),
                 name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
                 name if name == Task::ExpiredThreads.name() => threads,
+                name if name == Task::Embeddings.name() => row.backlog.unsigned_abs(),
                 name if name == Task::OracleQuestions.name() => row.questions.unsigned_abs(),
                 name if name == Task::ExpiredAdjudications.name() => row.unanswered.unsigned_abs(),
                 _ => 0,

@@ -22,6 +22,7 @@ mod moves;
 mod open;
 mod options;
 mod row;
+mod sets;
 mod sql;
 mod steps;
 mod store;

@@ -35,6 +35,9 @@ pub(crate) struct Step {
     pub(crate) down: &'static str,
 }
 
+/// The step before which every embedding set was the active one.
+const SETS: i64 = 3;
+
 /// Every step this binary knows, numbered from 1.
 pub(crate) const STEPS: &[Step] = &[
     Step {
@@ -48,6 +51,12 @@ pub(crate) const STEPS: &[Step] = &[
         name: "facets",
         up: include_str!("../migrations/0002_facets.up.sql"),
         down: include_str!("../migrations/0002_facets.down.sql"),
+    },
+    Step {
+        version: SETS,
+        name: "sets",
+        up: include_str!("../migrations/0003_sets.up.sql"),
+        down: include_str!("../migrations/0003_sets.down.sql"),
     },
 ];
 
@@ -174,8 +183,8 @@ fn down(opener: &Opener, conn: &mut Connection, steps: &[Step], to: i64) -> Done
             )
             .into());
         };
-        if at == 0 {
-            models::drop_sets(&tx)?;
+        if at == 0 || version == SETS {
+            models::drop_tables(&tx, at == 0)?;
         }
         tx.execute_batch(steps[at].down)?;
         if at > 0 {

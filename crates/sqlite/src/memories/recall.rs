@@ -63,7 +63,7 @@ pub(crate) fn recall(conn: &Connection, scope: &Admitted<'_>, question: &Recall)
     };
     let (mut vector, mut fusion) = (Branch::new(), question.fusion);
     if let Some(embedding) = &question.embedding {
-        let set = models::active(conn)?.ok_or_else(models::unregistered)?;
+        let set = models::searched(conn, question.model.as_deref())?;
         vector = by_vector(conn, &set, embedding, &values, question)?;
         if let (false, Fusion::Blend { .. }) = (set.model.semantic, fusion) {
             fusion = Fusion::TextFirst;
