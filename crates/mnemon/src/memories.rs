@@ -7,12 +7,12 @@ mod decay;
 mod recalled;
 mod reembed;
 
+#[cfg(doc)]
+use mnemon_core::Error;
 use mnemon_core::memories::{
     Hit, Memory, MemoryFilter, MemoryPatch, MemoryStats, ModelSignature, Namespace, NamespaceCount,
     NewMemory, Recall, Remembered, Swept,
 };
-#[cfg(doc)]
-use mnemon_core::Error;
 use mnemon_core::{Facet, MemoryId, Page, Paged, Result, Scope, limits};
 
 use crate::engine::Inner;

@@ -111,6 +111,18 @@ impl Workers {
             _ => true,
         }
     }
+
+    /// Whether its model is the one that the database is registered for now: who has another one
+    /// must not keep the task from those who can do it.
+    async fn fits(&self, store: &dyn Store, task: Task) -> Result<bool> {
+        match (task, self.models.own()) {
+            (Task::Embeddings, Some(own)) => {
+                let registered = store.memories().registered_model().await?;
+                Ok(registered.as_ref() == Some(own.signature()))
+            }
+            _ => Ok(true),
+        }
+    }
 }
 
 /// How far one turn of a task goes.
@@ -159,7 +171,7 @@ fn holder() -> String {
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
 async fn run_task(store: &dyn Store, task: Task, turn: &Turn) -> Result<TaskReport> {
     let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
-    if !turn.workers.can(task) {
+    if !turn.workers.can(task) || !turn.workers.fits(store, task).await? {
         return Ok(report);
     }
     let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
