@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     claims, completions, config, dead_letters, demo, doctor, events, locks, memories, migrate,
-    recall, receipt, remember, threads, turns, upkeep, workflows,
+    recall, receipt, reembed, remember, threads, turns, upkeep, workflows,
 };
 use crate::exit;
 
@@ -116,6 +116,8 @@ pub(crate) enum Command {
     /// Look at the schema and change it
     #[command(subcommand)]
     Migrate(migrate::Migrate),
+    /// Go over to another model (--model) while everything goes on
+    Reembed(reembed::ReembedArgs),
     /// Do the work that nobody waits for: counts, expiry, partitions
     Upkeep(upkeep::Upkeep),
     /// Look the installation over and say what to fix

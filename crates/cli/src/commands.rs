@@ -14,6 +14,7 @@ pub(crate) mod migrate;
 mod page;
 pub(crate) mod recall;
 pub(crate) mod receipt;
+pub(crate) mod reembed;
 pub(crate) mod remember;
 mod show;
 pub(crate) mod threads;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Done {
         Command::Receipt(command) => command.run(&context).await,
         Command::Migrate(command) => command.run(&context).await,
         Command::Upkeep(command) => command.run(&context).await,
+        Command::Reembed(command) => command.run(&context).await,
         Command::Doctor(command) => command.run(&context).await,
         Command::Config(command) => command.run(&context),
         Command::Demo(command) => command.run(context).await,

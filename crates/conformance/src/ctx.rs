@@ -9,7 +9,7 @@ use mnemon_core::claims::Claims;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::Events;
 use mnemon_core::locks::Locks;
-use mnemon_core::memories::{Memories, ModelSignature};
+use mnemon_core::memories::{EmbeddingSets, Memories, ModelSignature};
 use mnemon_core::steps::Steps;
 use mnemon_core::store::Backend;
 use mnemon_core::turns::Turns;
@@ -89,6 +89,11 @@ impl Ctx {
     /// The memories of the first handle.
     pub fn memories(&self) -> &dyn Memories {
         self.store.memories()
+    }
+
+    /// The embedding sets of the first handle.
+    pub fn sets(&self) -> &dyn EmbeddingSets {
+        self.store.embedding_sets()
     }
 
     /// The events of the first handle.

@@ -14,6 +14,7 @@
 mod checkpoints;
 mod facets;
 mod memories;
+mod sets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +31,7 @@ use mnemon_core::events::{
     Horizon, Import, Mark, Month, MonthOfLog, Retired, Slice, StreamStats,
 };
 use mnemon_core::locks::{Guard, Locks};
-use mnemon_core::memories::Memories;
+use mnemon_core::memories::{EmbeddingSets, Memories};
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
 use mnemon_core::turns::Turns;
@@ -102,6 +103,10 @@ impl Store for FailingStore {
     }
 
     fn memories(&self) -> &dyn Memories {
+        self
+    }
+
+    fn embedding_sets(&self) -> &dyn EmbeddingSets {
         self
     }
 

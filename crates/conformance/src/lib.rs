@@ -238,6 +238,29 @@ pub fn cases() -> Vec<Case> {
             of_eight_different_models_one_wins,
             a_model_registered_elsewhere_is_used_at_once,
         }
+        "memories" => memories::set_filling {
+            a_set_is_begun_once_whoever_begins_it,
+            the_first_set_of_a_database_is_the_active_one,
+            what_a_set_lacks_comes_in_pages_over_all_tenants,
+            a_vector_is_filled_only_for_the_text_it_is_of,
+            a_set_is_filled_by_one_process_at_a_time,
+            a_vector_of_another_model_fills_nothing,
+        }
+        "memories" => memories::set_writing {
+            writers_of_both_models_write_to_both_sets,
+            a_writer_of_the_old_model_alone_leaves_work,
+            a_vector_of_a_model_without_a_set_is_left_out,
+            no_tenant_sees_anothers_vectors_in_any_set,
+        }
+        "memories" => memories::set_switching {
+            a_set_that_lacks_memories_is_not_switched_to,
+            what_others_wrote_since_may_be_lacking,
+            two_models_of_one_dimension_never_mix,
+            a_retired_set_answers_until_it_is_dropped,
+            a_retired_set_is_filled_again_with_what_it_has,
+            domains_have_their_middle_in_the_set_that_is_searched,
+            searches_and_writes_go_on_through_switches_and_drops,
+        }
         "memories" => memories::time {
             an_expired_memory_is_invisible_to_every_verb,
             the_clock_of_the_store_writes_times,
@@ -809,6 +832,20 @@ fn under_row_level_security() -> Vec<Case> {
         "memories_rls" => memories::concurrency {
             sixteen_writers_and_four_readers_get_along,
             sixteen_writers_of_the_same_words_write_one,
+        }
+        "memories_rls" => memories::set_filling {
+            what_a_set_lacks_comes_in_pages_over_all_tenants,
+            a_vector_is_filled_only_for_the_text_it_is_of,
+        }
+        "memories_rls" => memories::set_writing {
+            writers_of_both_models_write_to_both_sets,
+            no_tenant_sees_anothers_vectors_in_any_set,
+        }
+        "memories_rls" => memories::set_switching {
+            a_set_that_lacks_memories_is_not_switched_to,
+            two_models_of_one_dimension_never_mix,
+            domains_have_their_middle_in_the_set_that_is_searched,
+            searches_and_writes_go_on_through_switches_and_drops,
         }
         "memories_rls" => memories::random {
             random_operations_agree_with_the_model_seed_1,

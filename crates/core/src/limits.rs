@@ -140,6 +140,20 @@ pub const EF_SEARCH_MIN: u32 = 120;
 pub const EF_SEARCH_MAX: u32 = 1_000;
 /// Up to this many memories that pass scope and filter, all their vectors are compared.
 pub const EXACT_ROWS: u64 = 10_000;
+/// Memories that one batch embeds when a model is changed, unless the caller says; at the most
+/// [`PAGE_MAX`].
+pub const REEMBED_BATCH: u32 = 128;
+/// How long the right to fill an embedding set lasts after a sign of life: longer than the model
+/// needs for one batch.
+pub const FILL_LEASE: Duration = Duration::from_mins(2);
+/// Passes that look for memories a new embedding set lacks before those that writers without its
+/// model wrote during the last pass are left to be embedded after the switch.
+pub const REEMBED_PASSES: u32 = 4;
+/// Passes after which filling a set is given up: others change memories faster than they are
+/// embedded.
+pub const REEMBED_PASSES_MAX: u32 = 64;
+/// Memories that a dry run embeds to estimate how long all take.
+pub const REEMBED_SAMPLE: u32 = 32;
 /// Texts that one request to a model server carries.
 pub const EMBED_TEXTS: usize = 128;
 /// Bytes of text that one request to a model server carries, unless one text alone has more.

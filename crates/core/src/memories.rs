@@ -3,7 +3,7 @@
 //! The record, the question, the evidence of every hit, and the [`Memories`] trait a store
 //! implements. How text is cut into lexemes is in [`text`], how it is scored in [`bm25`], how the
 //! two branches become one list in [`fuse`], how memories fade in [`decay`], how they are connected
-//! in [`graph`].
+//! in [`graph`], whose vectors these are and how a model is changed in [`sets`].
 
 pub mod bm25;
 pub mod decay;
@@ -14,6 +14,7 @@ pub mod graph;
 mod patch;
 mod question;
 mod record;
+pub mod sets;
 mod stats;
 pub mod text;
 pub mod vector;
@@ -30,6 +31,10 @@ pub use graph::{Edge, Neighbor, NewEdge};
 pub use patch::MemoryPatch;
 pub use question::{Hit, Recall};
 pub use record::{Memory, Namespace, NewMemory, Visibility};
+pub use sets::{
+    EmbeddingSet, EmbeddingSets, FillLease, Filled, Filling, Lacking, ModelVector, SetCounts,
+    SetId, SetState, SetsReport, Switch,
+};
 pub use stats::{MemoryStats, NamespaceCount, Swept};
 pub use vector::ModelSignature;
 
@@ -150,7 +155,8 @@ pub trait Memories: Send + Sync {
     /// # Errors
     ///
     /// [`Error::Invalid`] as [`Recall::check`], or for a vector of another dimension than the
-    /// registered model's; [`Error::Setup`] when a vector is given and the database has no
+    /// registered model's; [`Error::ModelMismatch`] for a vector of a named model that has no set
+    /// to be searched here; [`Error::Setup`] when a vector is given and the database has no
     /// vector support; [`Error::ScopeRequired`].
     #[doc(alias = "search")]
     async fn recall(&self, scope: &Scope, question: &Recall) -> Result<Vec<Hit>>;

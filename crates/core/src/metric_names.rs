@@ -32,6 +32,8 @@ pub const VECTORS_HELD: &str = "vectors_held";
 pub const SCOPE_REJECTIONS_TOTAL: &str = "scope_rejections_total";
 /// Calls of the summariser, by `outcome`.
 pub const SUMMARIES_TOTAL: &str = "summaries_total";
+/// Memories that the active embedding set has no vector of.
+pub const EMBEDDING_BACKLOG: &str = "embedding_backlog";
 /// Turns of upkeep tasks, by `task` and `outcome`.
 pub const UPKEEP_RUNS_TOTAL: &str = "upkeep_runs_total";
 /// Rows that upkeep handled, by `task`.
@@ -167,6 +169,13 @@ pub const ALL: &[Metric] = &[
         "calls",
         &["outcome"],
         "calls of the summariser: written, failed or abandoned",
+    ),
+    row(
+        EMBEDDING_BACKLOG,
+        Kind::Gauge,
+        "memories",
+        &[],
+        "memories without a vector in the active embedding set, when upkeep last looked",
     ),
     row(
         UPKEEP_RUNS_TOTAL,

@@ -11,7 +11,7 @@ use crate::dead_letters::DeadLetters;
 use crate::error::Result;
 use crate::events::{Archives, Events};
 use crate::locks::Locks;
-use crate::memories::Memories;
+use crate::memories::{EmbeddingSets, Memories};
 use crate::steps::Steps;
 use crate::turns::Turns;
 use crate::upkeep::Upkeep;
@@ -43,6 +43,9 @@ pub trait Store: Send + Sync {
 
     /// Free-text memories.
     fn memories(&self) -> &dyn Memories;
+
+    /// The vectors of memories, one set per model.
+    fn embedding_sets(&self) -> &dyn EmbeddingSets;
 
     /// The event log.
     fn events(&self) -> &dyn Events;

@@ -20,6 +20,9 @@ pub enum Task {
     TextCounts,
     /// Removes memories whose time is over, in batches.
     ExpiredMemories,
+    /// Embeds memories that the active set has no vector of, by the model of the process that runs
+    /// it.
+    Embeddings,
     /// Makes event partitions ahead of time.
     EventPartitions,
     /// Archives and removes the months of the event log that are older than it is kept.
@@ -46,9 +49,10 @@ pub enum Task {
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TextCounts,
         Self::ExpiredMemories,
+        Self::Embeddings,
         Self::EventPartitions,
         Self::EventRetention,
         Self::EventSearch,
@@ -67,6 +71,7 @@ impl Task {
         match self {
             Self::TextCounts => "text-counts",
             Self::ExpiredMemories => "expired-memories",
+            Self::Embeddings => "embeddings",
             Self::EventPartitions => "event-partitions",
             Self::EventRetention => "event-retention",
             Self::EventSearch => "event-search",
@@ -89,6 +94,7 @@ impl Task {
             }
             Self::OracleQuestions | Self::VectorSegments => Duration::from_secs(2),
             Self::ExpiredMemories
+            | Self::Embeddings
             | Self::ExpiredTurns
             | Self::ExpiredThreads
             | Self::ExpiredAdjudications => Duration::from_mins(1),
@@ -108,6 +114,7 @@ impl Task {
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,
             Self::OracleQuestions => crate::limits::ORACLE_AT_ONCE,
+            Self::Embeddings => crate::limits::REEMBED_BATCH,
             Self::EventPartitions | Self::EventRetention | Self::DeadLetters | Self::Summaries => 1,
         }
     }
@@ -119,6 +126,8 @@ impl Task {
             Self::Summaries => crate::limits::SUMMARY_LEASE,
             // A month is taken out between two signs of life.
             Self::EventRetention => crate::limits::RETENTION_LEASE,
+            // So does one batch of an embedder.
+            Self::Embeddings => crate::limits::FILL_LEASE,
             _ => Duration::from_secs(30),
         }
     }

@@ -47,6 +47,7 @@ use left_out::sqlite;
 pub struct Builder {
     config: Config,
     embedder: Option<Arc<dyn Embedder>>,
+    words_only: bool,
     oracle: Option<Arc<dyn Oracle>>,
     rules: Rules,
     summarizer: Option<Arc<dyn Summarizer>>,
@@ -63,6 +64,7 @@ impl From<Config> for Builder {
         Self {
             config,
             embedder: None,
+            words_only: false,
             oracle: None,
             rules: Rules::default(),
             summarizer: None,
@@ -130,6 +132,14 @@ impl Builder {
         self
     }
 
+    /// Opens without a model, whatever model the database is registered for: nothing is embedded,
+    /// and recall is by words. For those who change the model.
+    #[must_use]
+    pub fn words_only(mut self) -> Self {
+        self.words_only = true;
+        self
+    }
+
     /// Who is asked about conflicts between claims, after they are committed. Without one they
     /// stay contested.
     #[doc(alias = "open_postgres_with_oracle")]
@@ -194,13 +204,14 @@ impl Builder {
         let Self { config, embedder, .. } = &self;
         // The model first: it needs no connection, so its mistakes are cheap.
         let model = match embedder {
-            Some(embedder) => Prepared::Ready(Arc::clone(embedder)),
+            _ if self.words_only => None,
+            Some(embedder) => Some(Prepared::Ready(Arc::clone(embedder))),
             None => {
                 let choice: ModelChoice = config.embedder.model.parse()?;
-                choice.prepare(&config.embedder).await?
+                Some(choice.prepare(&config.embedder).await?)
             }
         };
-        if let Prepared::Ready(embedder) = &model {
+        if let Some(Prepared::Ready(embedder)) = &model {
             embedder.signature().check()?;
         }
         let oracle = self.oracle.clone().or_else(|| match config.claims.oracle {
@@ -223,7 +234,11 @@ impl Builder {
         };
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
-        match meet(opened.store.as_ref(), model).await {
+        let met = match model {
+            Some(model) => meet(opened.store.as_ref(), model).await,
+            None => Ok(Registered { embedder: None, notice: None }),
+        };
+        match met {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
                 opened.store.claims().configure(rules);

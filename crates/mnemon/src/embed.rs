@@ -7,6 +7,7 @@
 mod lexical;
 #[cfg(feature = "local-embedder")]
 mod local;
+mod models;
 mod openai;
 
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub use lexical::Lexical;
 #[cfg(feature = "local-embedder")]
 pub use local::Local;
 pub use openai::OpenAi;
+
+pub(crate) use models::{Models, vectors};
 
 use crate::config::EmbedderConfig;
 
@@ -70,6 +73,8 @@ pub trait Embedder: Send + Sync {
 pub enum ModelChoice {
     /// `lexical`: hashed n-grams, nothing to install, no meaning.
     Lexical,
+    /// `lexical:DIMENSIONS`: the same with as many dimensions; fewer are smaller and coarser.
+    LexicalOf(u32),
     /// `local:DIR`: a folder with a model's weights.
     Local(PathBuf),
     /// `openai:MODEL[@BASE_URL]`: a server with OpenAI's embeddings interface.
@@ -92,6 +97,10 @@ impl FromStr for ModelChoice {
         let rest = rest.filter(|rest| !rest.trim().is_empty());
         match (kind, rest) {
             ("lexical", None) if text == "lexical" => Ok(Self::Lexical),
+            ("lexical", Some(dimension)) => match dimension.parse() {
+                Ok(dimension) => Ok(Self::LexicalOf(dimension)),
+                Err(_) => refuse(format!("names no number of dimensions; {KNOWN}")),
+            },
             ("local", Some(folder)) => Ok(Self::Local(folder.into())),
             ("openai", Some(rest)) => {
                 let (model, base_url) =
@@ -139,6 +148,7 @@ impl ModelChoice {
     pub(crate) async fn prepare(&self, config: &EmbedderConfig) -> Result<Prepared> {
         match self {
             Self::Lexical => Ok(Prepared::Ready(Arc::new(Lexical::new()))),
+            Self::LexicalOf(dimension) => Ok(Prepared::Ready(Arc::new(Lexical::of(*dimension)?))),
             #[cfg(feature = "local-embedder")]
             Self::Local(folder) => Ok(Prepared::Ready(Arc::new(Local::load(folder).await?))),
             #[cfg(not(feature = "local-embedder"))]
@@ -173,6 +183,7 @@ mod tests {
         };
         for (text, choice) in [
             ("lexical", ModelChoice::Lexical),
+            ("lexical:384", ModelChoice::LexicalOf(384)),
             ("local:/models/minilm", ModelChoice::Local("/models/minilm".into())),
             ("openai:small", openai("small", None)),
             ("openai:small@http://localhost:1/v1", openai("small", Some("http://localhost:1/v1"))),
@@ -183,7 +194,9 @@ mod tests {
 
     #[test]
     fn an_unknown_model_is_refused_with_the_known_ones() {
-        for text in ["", "psychic", "lexical:", "local", "local:", "openai:", "openai:m@"] {
+        for text in
+            ["", "psychic", "lexical:", "lexical:many", "local", "local:", "openai:", "openai:m@"]
+        {
             let message = text.parse::<ModelChoice>().unwrap_err().to_string();
             assert!(message.contains("known are lexical, local:DIR"), "{message}");
         }

@@ -18,7 +18,7 @@ use crate::checkpoints::Checkpoints;
 use crate::claims::Claims;
 use crate::config::{Config, EventsConfig};
 use crate::dead_letters::DeadLetters;
-use crate::embed::Embedder;
+use crate::embed::{Embedder, Models};
 use crate::events::{Events, Gatherer, Tails};
 use crate::locks::Locks;
 use crate::memories::Memories;
@@ -27,7 +27,7 @@ use crate::rejections::Rejections;
 use crate::summarize::Summarizer;
 use crate::turns::Turns;
 use crate::turns::summaries::Summaries;
-use crate::upkeep::{self, Background, UpkeepOptions, UpkeepReport};
+use crate::upkeep::{self, Background, UpkeepOptions, UpkeepReport, Workers};
 use crate::workflows::Workflows;
 
 /// An open Mnemon: cheap to clone, shared by every task of a process.
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     #[cfg(feature = "postgres")]
     pub(crate) postgres: Option<Arc<mnemon_postgres::PostgresStore>>,
-    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) models: Arc<Models>,
     pub(crate) rejections: Rejections,
     pub(crate) tails: Arc<Tails>,
     pub(crate) gatherer: Arc<Gatherer>,
@@ -139,13 +139,14 @@ impl Mnemon {
         let timeout = config.turns.summarizer_timeout;
         let summaries =
             summarizer.map(|summarizer| Summaries { summarizer, timeout, closing: closed });
-        let background = Background::start(
-            &opened.store,
-            asker.clone(),
-            &config.upkeep,
-            summaries.as_ref(),
-            &config.events,
-        );
+        let models = Arc::new(Models::of(embedder));
+        let workers = Workers {
+            asker: asker.clone(),
+            summaries: summaries.clone(),
+            models: Arc::clone(&models),
+            log: config.events.clone(),
+        };
+        let background = Background::start(&opened.store, &config.upkeep, &workers);
         Self {
             inner: Arc::new(Inner {
                 tails: Tails::new(&opened.store),
@@ -153,7 +154,7 @@ impl Mnemon {
                 store: opened.store,
                 #[cfg(feature = "postgres")]
                 postgres: opened.postgres,
-                embedder,
+                models,
                 rejections: Rejections::default(),
                 namespace: config.checkpoints.namespace.clone(),
                 log: config.events.clone(),
@@ -227,9 +228,10 @@ impl Mnemon {
         (self.backend() == Backend::Sqlite).then(Scope::local)
     }
 
-    /// The model text is embedded with; `None` when this database holds text only.
-    pub fn model(&self) -> Option<&ModelSignature> {
-        self.inner.embedder.as_ref().map(|embedder| embedder.signature())
+    /// The model text is embedded with; `None` when this database holds text only. A handle that
+    /// has re-embedded answers the new one.
+    pub fn model(&self) -> Option<ModelSignature> {
+        self.inner.models.own().map(|embedder| embedder.signature().clone())
     }
 
     /// What opening has to tell a person, one sentence each: where the data is when nobody said,
@@ -287,7 +289,7 @@ impl Mnemon {
 
     fn embedder_finding(&self) -> Finding {
         match self.model() {
-            Some(model) if model.semantic => Finding::ok("embedder", model.name.clone()),
+            Some(model) if model.semantic => Finding::ok("embedder", model.name),
             Some(model) => Finding::ok(
                 "embedder",
                 format!("{}: keyword search, until a model is set", model.name),
@@ -304,8 +306,14 @@ impl Mnemon {
     /// fails does not stop the others: its report says so.
     pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
         self.inner.ready()?;
-        let (asker, summaries) = (self.inner.asker.as_deref(), self.inner.summaries.as_ref());
-        upkeep::run(&self.inner.store, asker, options, summaries, &self.inner.log).await
+        let inner = &self.inner;
+        let workers = Workers {
+            asker: inner.asker.clone(),
+            summaries: inner.summaries.clone(),
+            models: Arc::clone(&inner.models),
+            log: inner.log.clone(),
+        };
+        upkeep::run(&inner.store, options, &workers).await
     }
 
     /// How every upkeep task stands.

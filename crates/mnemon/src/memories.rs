@@ -1,17 +1,25 @@
 //! The memories of an open Mnemon: text is embedded here, outside any connection, and refused
 //! scopes are noted.
 
+mod backlog;
 mod connected;
 mod decay;
+mod recalled;
+mod reembed;
 
+#[cfg(doc)]
+use mnemon_core::Error;
 use mnemon_core::memories::{
     Hit, Memory, MemoryFilter, MemoryPatch, MemoryStats, ModelSignature, Namespace, NamespaceCount,
     NewMemory, Recall, Remembered, Swept,
 };
-use mnemon_core::{Error, Facet, MemoryId, Page, Paged, Result, Scope, limits};
+use mnemon_core::{Facet, MemoryId, Page, Paged, Result, Scope, limits};
 
-use crate::embed::Embedder;
 use crate::engine::Inner;
+
+pub(crate) use backlog::Backlog;
+pub use recalled::Recalled;
+pub use reembed::{Reembed, ReembedProgress, ReembedReport};
 
 /// The memories of an open Mnemon; see [`crate::Mnemon::memories`].
 ///
@@ -23,7 +31,8 @@ pub struct Memories<'a> {
 }
 
 impl Memories<'_> {
-    /// Writes one memory, or finds the equal one.
+    /// Writes one memory, or finds the equal one. While the model does not answer it is kept without
+    /// a vector, found by its words, and embedded by upkeep later.
     ///
     /// # Errors
     ///
@@ -59,7 +68,10 @@ impl Memories<'_> {
     /// Gives every memory without a vector one. What the store will refuse is left alone, so that
     /// no model is asked in vain and the store says what is wrong.
     async fn embed(self, scope: &Scope, memories: &mut [NewMemory]) -> Result<()> {
-        let Some(embedder) = &self.inner.embedder else { return Ok(()) };
+        let models = &self.inner.models;
+        if !models.any() {
+            return Ok(());
+        }
         let Ok(admitted) = scope.admit(Facet::Memories) else { return Ok(()) };
         if memories.len() > limits::REMEMBER_BATCH
             || memories.iter().any(|memory| memory.check(&admitted).is_err())
@@ -71,50 +83,17 @@ impl Memories<'_> {
             .filter(|memory| memory.embedding.is_none())
             .map(|memory| memory.content.as_str())
             .collect();
-        let vectors = vectors(embedder.as_ref(), &texts).await?;
+        let vectors = models.embed(&texts).await?;
         self.inner.ready()?;
-        let bare = memories.iter_mut().filter(|memory| memory.embedding.is_none());
-        for (memory, vector) in bare.zip(vectors) {
-            memory.embedding = Some(vector);
+        let mut vectors = vectors.into_iter();
+        for memory in memories {
+            // What a caller brings is of the model that the handle was opened with.
+            memory.vectors = match memory.embedding.take() {
+                Some(vector) => models.given(vector).into_iter().collect(),
+                None => vectors.next().unwrap_or_default(),
+            };
         }
         Ok(())
-    }
-
-    /// Finds memories by words, by meaning, or both, best first. A question in words is embedded
-    /// too, unless it brings a vector of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] as [`Recall::check`], or for a vector of another dimension than the
-    /// registered model's; [`Error::Setup`] when a vector is given and the database has no
-    /// vector support; [`Error::ScopeRequired`]; an embedder's own.
-    #[doc(alias = "search")]
-    pub async fn recall(self, scope: &Scope, question: &Recall) -> Result<Vec<Hit>> {
-        self.inner.ready()?;
-        let embedded = self.embedded(scope, question).await?;
-        let question = embedded.as_ref().unwrap_or(question);
-        let outcome = self.inner.store.memories().recall(scope, question).await;
-        self.inner.watched(scope, outcome).await
-    }
-
-    async fn embedded(self, scope: &Scope, question: &Recall) -> Result<Option<Recall>> {
-        let (Some(embedder), Some(text), None) =
-            (&self.inner.embedder, &question.text, &question.embedding)
-        else {
-            return Ok(None);
-        };
-        let refused = scope.admit(Facet::Memories).is_err() || question.check().is_err();
-        if refused || text.trim().is_empty() {
-            return Ok(None);
-        }
-        let vector = vectors(embedder.as_ref(), &[text]).await?.pop();
-        self.inner.ready()?;
-        let mut question = Recall { embedding: vector, ..question.clone() };
-        if !embedder.signature().semantic {
-            // Without meaning every text is a little similar to every other: noise is no answer.
-            question.min_similarity.get_or_insert(limits::LEXICAL_SIMILARITY_MIN);
-        }
-        Ok(Some(question))
     }
 
     /// Reads a memory by id.
@@ -154,13 +133,17 @@ impl Memories<'_> {
         mut patch: MemoryPatch,
     ) -> Result<Memory> {
         self.inner.ready()?;
-        if let (Some(embedder), Some(content), None) =
-            (&self.inner.embedder, &patch.content, &patch.embedding)
+        let models = &self.inner.models;
+        if let (Some(content), None) = (&patch.content, &patch.embedding)
             && scope.admit(Facet::Memories).is_ok()
             && limits::name("content", content, limits::MEMORY_CONTENT_BYTES).is_ok()
         {
-            patch.embedding = vectors(embedder.as_ref(), &[content]).await?.pop();
+            patch.vectors = models.embed(&[content]).await?.pop().unwrap_or_default();
             self.inner.ready()?;
+        } else if models.any()
+            && let Some(vector) = patch.embedding.take()
+        {
+            patch.vectors = models.given(vector).into_iter().collect();
         }
         let outcome = self.inner.store.memories().update(scope, id, patch).await;
         self.inner.watched(scope, outcome).await
@@ -229,8 +212,7 @@ impl Memories<'_> {
         limit: u32,
     ) -> Result<Vec<Hit>> {
         self.inner.ready()?;
-        let outcome = self.inner.store.memories().vector_search(scope, vector, limit).await;
-        self.inner.watched(scope, outcome).await
+        self.recall(scope, &Recall { limit, ..Recall::vector(vector) }).await
     }
 
     /// The namespaces in which the scope sees memories, by name; those at or below `root`.
@@ -280,25 +262,4 @@ impl Memories<'_> {
         self.inner.ready()?;
         self.inner.store.memories().registered_model().await
     }
-}
-
-/// Asks an embedder and checks what it answers, so that a fault is named after it and not after
-/// the caller's input.
-pub(crate) async fn vectors(embedder: &dyn Embedder, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-    if texts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let vectors = embedder.embed_batch(texts).await?;
-    let name = &embedder.signature().name;
-    if vectors.len() != texts.len() {
-        let reason = format!("answered {} vectors for {} texts", vectors.len(), texts.len());
-        return Err(Error::corrupt(format!("the answer of {name}"), reason));
-    }
-    for vector in &vectors {
-        embedder
-            .signature()
-            .check_vector("embedding", vector)
-            .map_err(|error| Error::corrupt(format!("the answer of {name}"), error.to_string()))?;
-    }
-    Ok(vectors)
 }

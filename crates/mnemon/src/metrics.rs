@@ -68,6 +68,11 @@ pub(crate) fn summary(attempt: &Attempt) {
     metrics::counter!(SUMMARIES_TOTAL, "outcome" => outcome).increment(1);
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn embedding_backlog(memories: u64) {
+    metrics::gauge!(EMBEDDING_BACKLOG).set(memories as f64);
+}
+
 pub(crate) fn upkeep_run(task: Task, outcome: &'static str) {
     metrics::counter!(UPKEEP_RUNS_TOTAL, "task" => task.name(), "outcome" => outcome).increment(1);
 }

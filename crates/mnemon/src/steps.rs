@@ -8,7 +8,6 @@ pub use mnemon_core::steps::*;
 use mnemon_core::{Facet, RequestId, Result, Scope};
 
 use crate::engine::Mnemon;
-use crate::memories::vectors;
 
 impl Mnemon {
     /// Commits a step: all its writes in one transaction, exactly once under its id. A repeat
@@ -102,31 +101,34 @@ impl Mnemon {
     }
 
     fn wants_vectors(&self, step: &Step) -> bool {
-        self.inner().embedder.is_some() && !wanting(step).is_empty()
+        self.inner().models.any() && !wanting(step).is_empty()
     }
 
     async fn add_vectors(&self, scope: &Scope, step: &mut Step) -> Result<()> {
-        let Some(embedder) = &self.inner().embedder else { return Ok(()) };
         scope.admit(Facet::Memories)?;
+        let models = &self.inner().models;
         let wanting = wanting(step);
         let texts: Vec<&str> = wanting
             .iter()
             .filter_map(|at| memory(&step.writes[*at]))
+            .filter(|m| m.embedding.is_none())
             .map(|m| m.content.as_str())
             .collect();
-        let found = vectors(embedder.as_ref(), &texts).await?;
-        for (at, vector) in wanting.iter().zip(found) {
-            if let Write::Remember(memory) = &mut step.writes[*at] {
-                memory.embedding = Some(vector);
-            }
+        let mut found = models.embed(&texts).await?.into_iter();
+        for at in wanting {
+            let Write::Remember(memory) = &mut step.writes[at] else { continue };
+            memory.vectors = match memory.embedding.take() {
+                Some(vector) => models.given(vector).into_iter().collect(),
+                None => found.next().unwrap_or_default(),
+            };
         }
         Ok(())
     }
 }
 
-/// Places of the memories that bring no vector of their own.
+/// Places of the memories whose vectors do not say yet which model they are of.
 fn wanting(step: &Step) -> Vec<usize> {
-    let bare = |write: &Write| memory(write).is_some_and(|memory| memory.embedding.is_none());
+    let bare = |write: &Write| memory(write).is_some_and(|memory| memory.vectors.is_empty());
     (0..step.writes.len()).filter(|at| bare(&step.writes[*at])).collect()
 }
 

@@ -19,7 +19,9 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::config::EventsConfig;
+use crate::embed::Models;
 use crate::events::archive;
+use crate::memories::Backlog;
 use crate::metrics;
 use crate::oracle::Asker;
 use crate::turns::summaries::Summaries;
@@ -96,6 +98,41 @@ impl Outcome {
     }
 }
 
+/// What of upkeep a store cannot do by itself, and who of this process can.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    pub(crate) asker: Option<Arc<Asker>>,
+    pub(crate) summaries: Option<Summaries>,
+    pub(crate) models: Arc<Models>,
+    /// What is wanted of the event log.
+    pub(crate) log: EventsConfig,
+}
+
+impl Workers {
+    /// Whether this process can do a task; what it cannot is left to those who can.
+    fn can(&self, task: Task) -> bool {
+        match task {
+            Task::OracleQuestions => self.asker.is_some(),
+            Task::Embeddings => self.models.any(),
+            Task::EventRetention => self.log.keep_months.is_some() && self.log.archive_to.is_some(),
+            Task::EventSearch => self.log.search,
+            _ => true,
+        }
+    }
+
+    /// Whether its model is the one that the database is registered for now: who has another one
+    /// must not keep the task from those who can do it.
+    async fn fits(&self, store: &dyn Store, task: Task) -> Result<bool> {
+        match (task, self.models.own()) {
+            (Task::Embeddings, Some(own)) => {
+                let registered = store.memories().registered_model().await?;
+                Ok(registered.as_ref() == Some(own.signature()))
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
 /// How far one turn of a task goes.
 #[derive(Clone)]
 struct Turn {
@@ -103,17 +140,14 @@ struct Turn {
     force: bool,
     batches: u64,
     stop: watch::Receiver<bool>,
-    summaries: Option<Summaries>,
-    log: EventsConfig,
+    workers: Workers,
 }
 
 /// Runs tasks once, each to its end.
 pub(crate) async fn run(
     store: &Arc<dyn Store>,
-    asker: Option<&Asker>,
     options: &UpkeepOptions,
-    summaries: Option<&Summaries>,
-    log: &EventsConfig,
+    workers: &Workers,
 ) -> Result<UpkeepReport> {
     let (_never, stop) = watch::channel(false);
     let turn = Turn {
@@ -121,16 +155,15 @@ pub(crate) async fn run(
         force: options.force,
         batches: u64::MAX,
         stop,
-        summaries: summaries.cloned(),
-        log: log.clone(),
+        workers: workers.clone(),
     };
     let mut report = UpkeepReport::default();
     for task in Task::ALL {
         if options.only.is_empty() || options.only.contains(&task) {
-            report.tasks.push(run_task(store, asker, task, &turn).await?);
+            report.tasks.push(run_task(store, task, &turn).await?);
         }
     }
-    if let Some(asker) = asker {
+    if let Some(asker) = &workers.asker {
         asker.wait().await;
     }
     Ok(report)
@@ -144,38 +177,20 @@ fn holder() -> String {
 /// Takes a task, does its batches, gives it back.
 ///
 /// Only what concerns every task (the database is gone, the handle closed) is an error here.
-async fn run_task(
-    store: &Arc<dyn Store>,
-    asker: Option<&Asker>,
-    task: Task,
-    turn: &Turn,
-) -> Result<TaskReport> {
+async fn run_task(store: &Arc<dyn Store>, task: Task, turn: &Turn) -> Result<TaskReport> {
     let span = tracing::debug_span!(mnemon_core::metric_names::SPAN_UPKEEP, task = task.name());
-    take_turn(store, asker, task, turn).instrument(span).await
+    take_turn(store, task, turn).instrument(span).await
 }
 
-async fn take_turn(
-    store: &Arc<dyn Store>,
-    asker: Option<&Asker>,
-    task: Task,
-    turn: &Turn,
-) -> Result<TaskReport> {
+async fn take_turn(store: &Arc<dyn Store>, task: Task, turn: &Turn) -> Result<TaskReport> {
     let mut report = TaskReport { task, outcome: Outcome::Left, rows: 0, batches: 0, error: None };
-    let left = match task {
-        // Left to a process that has an oracle.
-        Task::OracleQuestions => asker.is_none(),
-        // Left to those that are told to.
-        Task::EventRetention => turn.log.keep_months.is_none() || turn.log.archive_to.is_none(),
-        Task::EventSearch => !turn.log.search,
-        _ => false,
-    };
-    if left {
+    if !turn.workers.can(task) || !turn.workers.fits(store.as_ref(), task).await? {
         return Ok(report);
     }
     let Some(lease) = store.upkeep().claim(task, &turn.holder, turn.force).await? else {
         return Ok(report);
     };
-    let worked = work(store, asker, &lease, turn, &mut report).await;
+    let worked = work(store, &lease, turn, &mut report).await;
     let failure = worked.as_ref().err().map(chain);
     let finished = match &worked {
         // The newer holder reports; ours is no longer to give back.
@@ -204,7 +219,6 @@ async fn take_turn(
 
 async fn work(
     store: &Arc<dyn Store>,
-    asker: Option<&Asker>,
     lease: &TaskLease,
     turn: &Turn,
     report: &mut TaskReport,
@@ -215,12 +229,15 @@ async fn work(
     if lease.task == Task::EventRetention {
         return retain(store, lease, turn, report).await;
     }
+    if lease.task == Task::Embeddings {
+        return embed_backlog(store.as_ref(), lease, turn, report).await;
+    }
     while report.batches < turn.batches {
         if *turn.stop.borrow() {
             return Ok(Outcome::Paused);
         }
         let mut batch = store.upkeep().batch(lease).await?;
-        if let (Task::OracleQuestions, Some(asker)) = (lease.task, asker) {
+        if let (Task::OracleQuestions, Some(asker)) = (lease.task, &turn.workers.asker) {
             batch.rows += asker.turn().await?;
         }
         report.rows += batch.rows;
@@ -242,7 +259,7 @@ async fn retain(
     report: &mut TaskReport,
 ) -> Result<Outcome> {
     let now = store.health().await?.now;
-    let Some(options) = turn.log.retention(now) else { return Ok(Outcome::Done) };
+    let Some(options) = turn.workers.log.retention(now) else { return Ok(Outcome::Done) };
     let alive = || -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             if *turn.stop.borrow() {
@@ -272,7 +289,7 @@ async fn summarize(
     turn: &Turn,
     report: &mut TaskReport,
 ) -> Result<Outcome> {
-    let Some(summaries) = &turn.summaries else { return Ok(Outcome::Done) };
+    let Some(summaries) = &turn.workers.summaries else { return Ok(Outcome::Done) };
     loop {
         let due = store.turns().due(limits::SUMMARIES_DUE).await?;
         let mut written = 0;
@@ -296,6 +313,37 @@ async fn summarize(
             return Ok(Outcome::Done);
         }
     }
+}
+
+/// Embeds what the active set lacks, with a sign of life between two batches of the model.
+async fn embed_backlog(
+    store: &dyn Store,
+    lease: &TaskLease,
+    turn: &Turn,
+    report: &mut TaskReport,
+) -> Result<Outcome> {
+    let Some(embedder) = turn.workers.models.own() else { return Ok(Outcome::Done) };
+    let Some(mut backlog) = Backlog::of(store, embedder, &turn.holder).await? else {
+        return Ok(Outcome::Done);
+    };
+    let worked = loop {
+        if *turn.stop.borrow() || report.batches >= turn.batches {
+            break Ok(Outcome::Paused);
+        }
+        match backlog.next(lease).await {
+            Ok(batch) => {
+                report.rows += batch.rows;
+                report.batches += 1;
+                metrics::upkeep_rows(lease.task, batch);
+                if !batch.more {
+                    break Ok(Outcome::Done);
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let left = backlog.end(worked.is_ok()).await;
+    worked.and_then(|outcome| left.map(|()| outcome))
 }
 
 /// An error with its causes, for a report that outlives it.

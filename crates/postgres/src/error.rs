@@ -68,6 +68,9 @@ pub(crate) fn cure(error: &sqlx::Error) -> Cure {
             // Shut down, crashed, starting.
             Some("57P01" | "57P02" | "57P03") => Cure::Reconnect,
             Some(class) if class.starts_with("08") => Cure::Reconnect,
+            // The table of an embedding set that was dropped between two statements: the sets are
+            // read again.
+            Some("42P01") if words(error).contains("mnemon.embeddings_") => Cure::Repeat,
             // Serialisation, deadlock, lock not available, too many connections.
             Some("40001" | "40P01" | "55P03" | "53300") => Cure::Repeat,
             _ => Cure::None,

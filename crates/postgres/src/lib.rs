@@ -28,6 +28,7 @@ mod pooler;
 mod rls;
 mod row;
 mod segments;
+mod sets;
 mod steps;
 mod store;
 mod target;

@@ -4,7 +4,7 @@
 mod accesses;
 mod domains;
 mod graph;
-mod nearest;
+pub(crate) mod nearest;
 mod read;
 mod recall;
 mod rows;
@@ -396,7 +396,7 @@ impl PostgresStore {
         named: bool,
     ) -> Result<Vec<Remembered>> {
         let drafts = &prepare(scope, memories, named).await?;
-        let vectors = drafts.iter().filter(|draft| draft.has_vector()).count();
+        let vectors = drafts.iter().filter(|draft| draft.has_vectors()).count();
         self.pressure.ease(&self.link, vectors).await;
         let scope = &scope.admit(Facet::Memories)?;
         // Every attempt writes the same ids, so a repeat finds its own rows.

@@ -3,7 +3,8 @@
 
 use mnemon_core::Error;
 use mnemon_core::limits;
-use mnemon_core::memories::ModelSignature;
+use mnemon_core::memories::sets::{self, ModelVector};
+use mnemon_core::memories::{ModelSignature, SetState};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, query, query_scalar};
 
@@ -23,6 +24,8 @@ pub(crate) struct Set {
     pub(crate) id: i32,
     /// Whose vectors it holds.
     pub(crate) model: ModelSignature,
+    /// What it is there for.
+    pub(crate) state: SetState,
 }
 
 impl Set {
@@ -52,48 +55,98 @@ pub(crate) async fn active(conn: &mut PgConnection) -> Result<Option<Set>, Fault
             hash: row.hash,
             semantic: row.semantic,
         },
+        state: SetState::Active,
     }))
 }
 
-/// Every set that vectors are written to.
+/// Every set, oldest first.
 pub(crate) async fn sets(conn: &mut PgConnection) -> Result<Vec<Set>, Fault> {
-    let rows =
-        query!("select id, name, dimension, hash, semantic from mnemon.embedding_sets order by id")
-            .fetch_all(conn)
-            .await?;
-    let set = |id, name, dimension: i32, hash, semantic| Set {
-        id,
-        model: ModelSignature { name, dimension: dimension.unsigned_abs(), hash, semantic },
-    };
-    Ok(rows.into_iter().map(|r| set(r.id, r.name, r.dimension, r.hash, r.semantic)).collect())
+    let rows = query!(
+        "select id, name, dimension, hash, semantic, state from mnemon.embedding_sets order by id"
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let model = ModelSignature {
+                name: row.name,
+                dimension: row.dimension.unsigned_abs(),
+                hash: row.hash,
+                semantic: row.semantic,
+            };
+            Ok(Set { id: row.id, model, state: SetState::read(&row.state)? })
+        })
+        .collect()
+}
+
+/// The set that a question's vector is compared with: its model's, where the question names one,
+/// else the active one. A set that is still filling answers nobody.
+pub(crate) async fn searched(
+    conn: &mut PgConnection,
+    active: Option<Set>,
+    model: Option<&ModelSignature>,
+) -> Result<Set, Fault> {
+    let active = active.ok_or_else(unregistered)?;
+    let Some(model) = model.filter(|model| **model != active.model) else { return Ok(active) };
+    let retired = |set: &Set| set.state == SetState::Retired && set.model == *model;
+    match sets(conn).await?.into_iter().find(retired) {
+        Some(set) => Ok(set),
+        None => Err(mismatch(active, model).into()),
+    }
+}
+
+fn mismatch(active: Set, offered: &ModelSignature) -> Error {
+    Error::ModelMismatch { registered: active.model, offered: offered.clone() }
+}
+
+/// Where vectors go, by place in the sets.
+pub(crate) fn place<'v>(
+    sets: &[Set],
+    bare: Option<&'v [f32]>,
+    of_models: &'v [ModelVector],
+) -> Result<Vec<(usize, &'v [f32])>, Error> {
+    sets::place(sets, |set| (&set.model, set.state), bare, of_models)
+}
+
+/// Lets one process at a time begin and drop sets: no row may exist yet, so there is none to lock.
+pub(crate) async fn lock(conn: &mut PgConnection) -> Result<(), Fault> {
+    query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", REGISTER_LOCK)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Registers a model inside the caller's transaction; the same one again changes nothing.
 pub(crate) async fn register(conn: &mut PgConnection, model: &ModelSignature) -> Result<(), Fault> {
-    // No row exists yet, so there is none to lock.
-    query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", REGISTER_LOCK)
-        .execute(&mut *conn)
-        .await?;
-    if let Some(set) = active(conn).await? {
-        if set.model == *model {
-            return Ok(());
-        }
-        let (registered, offered) = (set.model, model.clone());
-        return Err(Error::ModelMismatch { registered, offered }.into());
+    lock(conn).await?;
+    match active(conn).await? {
+        Some(set) if set.model == *model => Ok(()),
+        Some(set) => Err(mismatch(set, model).into()),
+        None => make(conn, model, SetState::Active).await.map(drop),
     }
+}
+
+/// Makes a set with its table.
+pub(crate) async fn make(
+    conn: &mut PgConnection,
+    model: &ModelSignature,
+    state: SetState,
+) -> Result<Set, Fault> {
     require_extension(conn).await?;
     let id = query_scalar!(
         "insert into mnemon.embedding_sets (name, dimension, hash, semantic, state)
-         values ($1, $2, $3, $4, 'active') returning id",
+         values ($1, $2, $3, $4, $5) returning id",
         model.name,
         i32::try_from(model.dimension).unwrap_or(i32::MAX),
         model.hash,
         model.semantic,
+        state.as_str(),
     )
     .fetch_one(&mut *conn)
     .await?;
-    let set = Set { id, model: model.clone() };
-    make_part(conn, &set, &set.table(), "not in an index: compared one by one").await
+    let set = Set { id, model: model.clone(), state };
+    make_part(conn, &set, &set.table(), "not in an index: compared one by one").await?;
+    Ok(set)
 }
 
 /// Says what is missing before vectors can be kept.

@@ -176,7 +176,6 @@ pub(crate) async fn waiting(conn: &mut PgConnection) -> Result<u64, Fault> {
 
 /// Drops every segment of a set with its vectors, inside the caller's transaction: for a set that
 /// goes as a whole. The caller is the schema's owner.
-#[cfg_attr(not(test), expect(dead_code, reason = "for sets that are dropped"))]
 pub(crate) async fn drop_all(conn: &mut PgConnection, set: &Set) -> Result<(), Fault> {
     quiesce(conn, set.id).await?;
     let numbers = query_scalar!(

@@ -11,7 +11,7 @@ use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
-use mnemon_core::memories::Memories;
+use mnemon_core::memories::{EmbeddingSets, Memories};
 use mnemon_core::migrations::Migrations as _;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
@@ -148,6 +148,10 @@ impl Store for PostgresStore {
     }
 
     fn memories(&self) -> &dyn Memories {
+        self
+    }
+
+    fn embedding_sets(&self) -> &dyn EmbeddingSets {
         self
     }
 

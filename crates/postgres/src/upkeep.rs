@@ -130,9 +130,11 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
         Task::Receipts => steps::sweep(conn, size).await,
         Task::ExpiredTurns => turns::remove::expire(conn, size).await,
         // Their work is done outside this transaction: this is a sign of life.
-        Task::DeadLetters | Task::Summaries | Task::OracleQuestions | Task::EventRetention => {
-            Ok(Batch::default())
-        }
+        Task::DeadLetters
+        | Task::Summaries
+        | Task::OracleQuestions
+        | Task::Embeddings
+        | Task::EventRetention => Ok(Batch::default()),
         Task::EventSearch => search::fill(conn, size).await,
         Task::ExpiredThreads => checkpoints::sweep(conn, size).await,
         Task::ExpiredAdjudications => questions::sweep_all(conn, size).await,
@@ -267,6 +269,7 @@ struct Row {
     turns: i64,
     summaries: i64,
     questions: i64,
+    backlog: i64,
     unanswered: i64,
 }
 
@@ -308,7 +311,9 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                case when $2 then (select count(*) from mnemon.claim_questions
                                   where status = 'queued' and expires_at is not null
                                     and expires_at <= (select mnemon.now()))
-                    else 0 end as "unanswered!"
+                    else 0 end as "unanswered!",
+               coalesce((select lacking from mnemon.embedding_sets where state = 'active'), 0)
+                   as "backlog!"
         from unnest($1::text[]) with ordinality as g (name, n)
         left join mnemon.upkeep_tasks t on t.name = g.name
         order by g.n
@@ -336,6 +341,7 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
                 name if name == Task::Summaries.name() => row.summaries.unsigned_abs(),
                 name if name == Task::ExpiredThreads.name() => threads,
                 name if name == Task::VectorSegments.name() => vectors,
+                name if name == Task::Embeddings.name() => row.backlog.unsigned_abs(),
                 name if name == Task::OracleQuestions.name() => row.questions.unsigned_abs(),
                 name if name == Task::ExpiredAdjudications.name() => row.unanswered.unsigned_abs(),
                 _ => 0,

@@ -23,6 +23,7 @@ mod moves;
 mod open;
 mod options;
 mod row;
+mod sets;
 mod sql;
 mod steps;
 mod store;

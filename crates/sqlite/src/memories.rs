@@ -14,7 +14,7 @@ pub(crate) mod rows;
 pub(crate) mod scheduling;
 pub(crate) mod stats;
 pub(crate) mod update;
-mod vectors;
+pub(crate) mod vectors;
 mod words;
 pub(crate) mod write;
 

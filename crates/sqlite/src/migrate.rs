@@ -35,7 +35,10 @@ pub(crate) struct Step {
     pub(crate) down: &'static str,
 }
 
-/// Every step this binary knows, in order.
+/// The step before which every embedding set was the active one.
+const SETS: i64 = 3;
+
+/// Every step this binary knows, numbered from 1.
 pub(crate) const STEPS: &[Step] = &[
     Step {
         version: 1,
@@ -50,7 +53,13 @@ pub(crate) const STEPS: &[Step] = &[
         down: include_str!("../migrations/0002_facets.down.sql"),
     },
     Step {
-        version: 4,
+        version: SETS,
+        name: "sets",
+        up: include_str!("../migrations/0003_sets.up.sql"),
+        down: include_str!("../migrations/0003_sets.down.sql"),
+    },
+    Step {
+        version: models::LOG_SINCE,
         name: "vector changes",
         up: include_str!("../migrations/0004_vector_changes.up.sql"),
         down: include_str!("../migrations/0004_vector_changes.down.sql"),
@@ -195,8 +204,8 @@ fn down(opener: &Opener, conn: &mut Connection, steps: &[Step], to: i64) -> Done
         if steps[at].version == models::LOG_SINCE {
             models::unwatch_sets(&tx)?;
         }
-        if at == 0 {
-            models::drop_sets(&tx)?;
+        if at == 0 || version == SETS {
+            models::drop_tables(&tx, at == 0)?;
         }
         tx.execute_batch(steps[at].down)?;
         if at > 0 {

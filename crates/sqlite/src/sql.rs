@@ -56,6 +56,8 @@ pub(crate) const ALL: &[&[&str]] = &[
     crate::models::sql::ALL,
     crate::moves::sql::ALL,
     crate::open::sql::ALL,
+    crate::sets::recentre::sql::ALL,
+    crate::sets::sql::ALL,
     crate::steps::sql::ALL,
     crate::threads::sql::ALL,
     crate::turns::append::sql::ALL,

@@ -14,7 +14,7 @@ use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
-use mnemon_core::memories::Memories;
+use mnemon_core::memories::{EmbeddingSets, Memories};
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::steps::Steps;
 use mnemon_core::store::{Backend, Finding, StoreHealth};
@@ -210,6 +210,10 @@ impl Store for SqliteStore {
     }
 
     fn memories(&self) -> &dyn Memories {
+        self
+    }
+
+    fn embedding_sets(&self) -> &dyn EmbeddingSets {
         self
     }
 

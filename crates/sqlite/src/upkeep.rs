@@ -14,7 +14,7 @@ use crate::events::search;
 use crate::memories::{rows, write};
 use crate::open::now;
 use crate::store::SqliteStore;
-use crate::{dead_letters, steps, turns};
+use crate::{dead_letters, sets, steps, turns};
 
 pub(crate) mod sql {
     crate::sql::statements! {
@@ -167,6 +167,7 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
         Task::ExpiredMemories => {
             conn.prepare_cached(sql::EXPIRED_COUNT)?.query_row([now], |row| row.get(0))?
         }
+        Task::Embeddings => sets::backlog(conn)?,
         Task::Receipts => steps::old(conn, now)?,
         Task::ExpiredTurns => turns::remove::expired(conn, now)?,
         Task::Summaries => turns::summarize::waiting(conn, now)?,

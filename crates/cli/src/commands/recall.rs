@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 use mnemon::core::events::KEYWORDS_ONLY_TOLD;
-use mnemon::{Comparison, Hit, MemoryFilter, MetadataTest, Mnemon, Namespace, Recall, Scope};
+use mnemon::{
+    Comparison, Hit, MemoryFilter, MetadataTest, Mnemon, Namespace, Recall, Recalled, Scope,
+};
 use serde_json::{Value, json};
 
 use super::{Done, show};
@@ -122,9 +124,12 @@ impl RecallArgs {
         };
         let db = context.open().await?;
         let scope = context.scope(&db);
-        let hits = db.memories().recall(&scope, &question).await?;
-        keywords_only(&db, &scope, context.output).await;
-        let printed = print(&hits, context.output);
+        let recalled = db.memories().recalled(&scope, &question).await?;
+        match &recalled.words_only {
+            Some(why) => context.output.notice(&format!("recall was by words only: {why}")),
+            None => keywords_only(&db, &scope, context.output).await,
+        }
+        let printed = print(&recalled, context.output);
         db.close().await;
         Ok(printed?)
     }
@@ -146,10 +151,11 @@ async fn keywords_only(db: &Mnemon, scope: &Scope, output: &Output) {
     }
 }
 
-fn print(hits: &[Hit], output: &Output) -> std::io::Result<()> {
+fn print(recalled: &Recalled, output: &Output) -> std::io::Result<()> {
     if output.json {
-        return output.json(&json!({ "hits": hits }));
+        return output.json(recalled);
     }
+    let hits = &recalled.hits;
     if hits.is_empty() {
         return output.line("nothing found");
     }

@@ -114,6 +114,7 @@ impl About {
             content: blank.content,
             domain_scores: blank.domain_scores,
             embedding: None,
+            vectors: Vec::new(),
         }
     }
 }

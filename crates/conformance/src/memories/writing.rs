@@ -33,6 +33,7 @@ pub(crate) async fn every_field_comes_back(ctx: &Ctx) {
         request_id: Some(RequestId::parse("request-1").expect("an id")),
         allow_duplicate: false,
         embedding: Some(vec![0.5, -0.25]),
+        vectors: Vec::new(),
     };
     let before = ctx.now().await;
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{Memory, NewMemory, Visibility};
+use super::{Memory, ModelVector, NewMemory, Visibility};
 use crate::error::{Error, Result};
 use crate::scope::{Facet, Scope};
 
@@ -59,6 +59,9 @@ pub struct MemoryPatch {
     /// without a vector: the old one is another text's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
+    /// Vectors of the content by models named; what a handle adds.
+    #[serde(skip)]
+    pub vectors: Vec<ModelVector>,
 }
 
 /// `null` is a value here; only a field that is not there is absent.
@@ -118,6 +121,7 @@ impl MemoryPatch {
             request_id: None,
             allow_duplicate: false,
             embedding: self.embedding,
+            vectors: self.vectors,
         };
         let owner = Scope { user: old.user, ..Scope::tenant(old.tenant) };
         changed.check(&owner.admit(Facet::Memories)?)?;

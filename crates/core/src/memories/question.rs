@@ -1,8 +1,10 @@
 //! A question to the memories, and what each hit says of itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Edge, Fusion, Memory, MemoryFilter, vector};
+use super::{Edge, Fusion, Memory, MemoryFilter, ModelSignature, vector};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -23,6 +25,9 @@ pub struct Recall {
     pub text: Option<String>,
     /// What to find, as a vector of the registered model.
     pub embedding: Option<Vec<f32>>,
+    /// The model that made the vector, where that is known: its set is searched, and no other.
+    #[serde(skip)]
+    pub model: Option<Arc<ModelSignature>>,
     /// Hits wanted, 1 to [`limits::RECALL_MAX`].
     pub limit: u32,
     /// Which memories are considered; applied before the limit.
@@ -43,6 +48,7 @@ impl Default for Recall {
         Self {
             text: None,
             embedding: None,
+            model: None,
             limit: limits::RECALL_DEFAULT,
             filter: MemoryFilter::default(),
             min_similarity: None,

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::vector;
+use super::{ModelVector, vector};
 use crate::error::{Error, Result};
 use crate::ids::{MemoryId, RequestId};
 use crate::limits;
@@ -163,6 +163,9 @@ pub struct NewMemory {
     /// Its vector by the registered model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
+    /// Its vectors by models named, each for the set of its model; what a handle adds.
+    #[serde(skip)]
+    pub vectors: Vec<ModelVector>,
 }
 
 impl Default for NewMemory {
@@ -187,6 +190,7 @@ impl Default for NewMemory {
             request_id: None,
             allow_duplicate: false,
             embedding: None,
+            vectors: Vec::new(),
         }
     }
 }

@@ -4,16 +4,20 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use mnemon_core::Result;
 use mnemon_core::memories::ModelSignature;
+use mnemon_core::{Error, Result};
 
 use super::Embedder;
 
-/// Dimensions of its vectors.
-const DIMENSION: usize = 256;
+/// Dimensions of its vectors, unless somebody says.
+const DIMENSION: u32 = 256;
+/// The fewest: with less, everything is similar to everything.
+const DIMENSION_MIN: u32 = 32;
+/// The most: above, an approximate index is not possible, and nothing is won.
+const DIMENSION_MAX: u32 = 4_000;
 /// What determines the vectors; a change of the code below changes this line, and with it the
 /// signature.
-const RECIPE: &str = "lexical-256/1: lower-cased words of letters and digits at 1, letter 3- to \
+const RECIPE: &str = "/1: lower-cased words of letters and digits at 1, letter 3- to \
                       5-grams of ^word$ at 0.5, sqrt(count), FNV-1a to sign and place, L2";
 /// The weight of a whole word beside those of its n-grams.
 const WORD: f32 = 1.0;
@@ -31,14 +35,28 @@ pub struct Lexical {
 impl Lexical {
     /// The model; it has no state.
     pub fn new() -> Self {
-        Self {
-            signature: ModelSignature {
-                name: "lexical-256".to_owned(),
-                dimension: u32::try_from(DIMENSION).expect("a small constant"),
-                hash: blake3::hash(RECIPE.as_bytes()).to_hex().to_string(),
-                semantic: false,
-            },
+        Self::with(DIMENSION)
+    }
+
+    /// The model with as many dimensions as are wanted, instead of 256.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for fewer than 32 or more than 4,000.
+    pub fn of(dimension: u32) -> Result<Self> {
+        if (DIMENSION_MIN..=DIMENSION_MAX).contains(&dimension) {
+            return Ok(Self::with(dimension));
         }
+        let reason = format!(
+            "is lexical with {dimension} dimensions; it has {DIMENSION_MIN} to {DIMENSION_MAX}"
+        );
+        Err(Error::invalid("embedder.model", reason))
+    }
+
+    fn with(dimension: u32) -> Self {
+        let name = format!("lexical-{dimension}");
+        let hash = blake3::hash(format!("{name}{RECIPE}").as_bytes()).to_hex().to_string();
+        Self { signature: ModelSignature { name, dimension, hash, semantic: false } }
     }
 }
 
@@ -55,15 +73,15 @@ impl Embedder for Lexical {
     }
 
     async fn embed(&self, text: &str) -> Result<Vec<f32>> {
-        Ok(vector(text))
+        Ok(vector(text, self.signature.dimension as usize))
     }
 }
 
 /// The vector of a text: its features hashed to a sign and one of the dimensions.
-fn vector(text: &str) -> Vec<f32> {
-    let mut vector = vec![0.0_f32; DIMENSION];
+fn vector(text: &str, dimension: usize) -> Vec<f32> {
+    let mut vector = vec![0.0_f32; dimension];
     for (feature, (weight, count)) in features(text) {
-        let place = usize::try_from(feature % DIMENSION as u64).expect("below the dimension");
+        let place = usize::try_from(feature % dimension as u64).expect("below the dimension");
         let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
         vector[place] += sign * weight * count.sqrt();
     }
@@ -120,6 +138,20 @@ mod tests {
 
     use super::*;
 
+    fn vector(text: &str) -> Vec<f32> {
+        super::vector(text, DIMENSION as usize)
+    }
+
+    #[test]
+    fn the_number_of_dimensions_is_part_of_the_signature() {
+        let (usual, wide) = (Lexical::new(), Lexical::of(384).unwrap());
+
+        assert_eq!(usual.signature(), Lexical::of(256).unwrap().signature());
+        assert_eq!(wide.signature().name, "lexical-384");
+        assert_ne!(wide.signature().hash, usual.signature().hash);
+        assert!(Lexical::of(31).is_err() && Lexical::of(4_001).is_err());
+    }
+
     #[test]
     fn the_vectors_are_the_same_everywhere() {
         let digest = |text| {
@@ -135,7 +167,7 @@ mod tests {
     fn every_text_has_a_usable_vector() {
         for text in ["", "   ", "?!", "\u{1f600}", "a", "東京", &"x".repeat(100_000)] {
             check("embedding", &vector(text)).unwrap();
-            assert_eq!(vector(text).len(), DIMENSION);
+            assert_eq!(vector(text).len(), DIMENSION as usize);
         }
     }
 

@@ -4,6 +4,7 @@ use mnemon_core::memories::{Classified, Domain, Edge, Neighbor, NewDomain, NewEd
 use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
 
 use super::Memories;
+use crate::embed::vectors;
 
 impl Memories<'_> {
     /// Connects a memory that the scope may change with one that it sees. The same edge again takes
@@ -93,9 +94,12 @@ impl Memories<'_> {
     /// # Errors
     ///
     /// [`Error::Invalid`] as [`NewDomain::check`], or for a centroid that is none of the registered
-    /// model's; [`Error::ScopeRequired`].
+    /// model's; [`Error::ModelMismatch`] as [`Memories::classify`]; [`Error::ScopeRequired`].
     pub async fn upsert_domain(self, scope: &Scope, domain: NewDomain) -> Result<Domain> {
         self.inner.ready()?;
+        if domain.centroid.is_some() {
+            self.still_registered().await?;
+        }
         let outcome = self.inner.store.memories().upsert_domain(scope, domain).await;
         self.inner.watched(scope, outcome).await
     }
@@ -127,7 +131,8 @@ impl Memories<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for an unusable vector or limit; [`Error::ScopeRequired`].
+    /// [`Error::Invalid`] for an unusable vector or limit; [`Error::ModelMismatch`] when the database
+    /// went over to another model than this handle's; [`Error::ScopeRequired`].
     pub async fn classify(
         self,
         scope: &Scope,
@@ -135,8 +140,21 @@ impl Memories<'_> {
         limit: u32,
     ) -> Result<Vec<Classified>> {
         self.inner.ready()?;
+        self.still_registered().await?;
         let outcome = self.inner.store.memories().classify(scope, vector, limit).await;
         self.inner.watched(scope, outcome).await
+    }
+
+    /// Refuses to take a vector for one of the registered model after the database went over to
+    /// another one.
+    async fn still_registered(self) -> Result<()> {
+        let Some(own) = self.inner.models.own() else { return Ok(()) };
+        match self.inner.store.memories().registered_model().await? {
+            Some(registered) if registered != *own.signature() => {
+                Err(Error::ModelMismatch { registered, offered: own.signature().clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The domains nearest to a text, by the model that is set.
@@ -152,10 +170,10 @@ impl Memories<'_> {
     ) -> Result<Vec<Classified>> {
         self.inner.ready()?;
         limits::name("text", text, limits::RECALL_TEXT_BYTES)?;
-        let embedder = self.inner.embedder.as_ref().ok_or_else(|| {
+        let embedder = self.inner.models.own().ok_or_else(|| {
             Error::setup("no model is set", "set one (`[embedder] model`, or `--model`)")
         })?;
-        let vector = super::vectors(embedder.as_ref(), &[text]).await?.pop().unwrap_or_default();
+        let vector = vectors(embedder.as_ref(), &[text]).await?.pop().unwrap_or_default();
         self.classify(scope, &vector, limit).await
     }
 }

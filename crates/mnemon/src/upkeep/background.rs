@@ -11,11 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Turn, holder, run_task};
-use crate::config::{EventsConfig, UpkeepConfig};
+use super::{Turn, Workers, holder, run_task};
+use crate::config::UpkeepConfig;
 use crate::metrics;
-use crate::oracle::Asker;
-use crate::turns::summaries::Summaries;
 
 /// A handle's loop; dropping it stops the loop after the batch under way.
 pub(crate) struct Background {
@@ -25,23 +23,17 @@ pub(crate) struct Background {
 
 impl Background {
     /// Starts the loop, if the configuration wants one and there is a runtime to carry it.
-    pub(crate) fn start(
-        store: &Arc<dyn Store>,
-        asker: Option<Arc<Asker>>,
-        config: &UpkeepConfig,
-        summaries: Option<&Summaries>,
-        log: &EventsConfig,
-    ) -> Self {
+    pub(crate) fn start(store: &Arc<dyn Store>, config: &UpkeepConfig, workers: &Workers) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tasks: Vec<Task> = Task::ALL
             .into_iter()
             .filter(|task| config.only.is_empty() || config.only.contains(task))
             .filter(|task| !config.skip.contains(task))
             // Left to the processes that have a summariser.
-            .filter(|task| *task != Task::Summaries || summaries.is_some())
+            .filter(|task| *task != Task::Summaries || workers.summaries.is_some())
             .collect();
         let running = if config.enabled && !tasks.is_empty() {
-            spawn(Arc::clone(store), asker, tasks, stopped, (summaries.cloned(), log.clone()))
+            spawn(Arc::clone(store), tasks, stopped, workers.clone())
         } else {
             None
         };
@@ -68,32 +60,29 @@ impl Drop for Background {
 
 fn spawn(
     store: Arc<dyn Store>,
-    asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
-    told: (Option<Summaries>, EventsConfig),
+    workers: Workers,
 ) -> Option<JoinHandle<()>> {
     let Ok(runtime) = Handle::try_current() else {
         tracing::warn!("no tokio runtime: upkeep runs only when it is called");
         return None;
     };
-    Some(runtime.spawn(cycle(store, asker, tasks, stop, told)))
+    Some(runtime.spawn(cycle(store, tasks, stop, workers)))
 }
 
 async fn cycle(
     store: Arc<dyn Store>,
-    asker: Option<Arc<Asker>>,
     tasks: Vec<Task>,
     mut stop: watch::Receiver<bool>,
-    (summaries, log): (Option<Summaries>, EventsConfig),
+    workers: Workers,
 ) {
     let turn = Turn {
         holder: holder(),
         force: false,
         batches: limits::UPKEEP_BATCHES,
         stop: stop.clone(),
-        summaries,
-        log,
+        workers,
     };
     let start = Instant::now();
     let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();
@@ -110,7 +99,7 @@ async fn cycle(
             if *at > Instant::now() || *turn.stop.borrow() {
                 continue;
             }
-            match run_task(&store, asker.as_deref(), *task, &turn).await {
+            match run_task(&store, *task, &turn).await {
                 Ok(report) if report.outcome == super::Outcome::Paused => {}
                 Ok(_) => *at = Instant::now() + task.interval(),
                 Err(Error::Closed) => return,

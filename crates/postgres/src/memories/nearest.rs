@@ -180,7 +180,7 @@ impl Near<'_> {
 }
 
 /// The vector at length one, in half precision.
-fn half(vector: &[f32]) -> HalfVector {
+pub(crate) fn half(vector: &[f32]) -> HalfVector {
     let norm = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
     #[expect(clippy::cast_possible_truncation, reason = "a component at length one")]
     let unit: Vec<f32> = vector.iter().map(|x| (f64::from(*x) / norm) as f32).collect();

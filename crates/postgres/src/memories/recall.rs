@@ -7,7 +7,9 @@ use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, Fusion, fuse};
 use mnemon_core::memories::graph::{Walk, join};
 use mnemon_core::memories::text::{Plan, Question, plan};
-use mnemon_core::memories::{Edge, Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall};
+use mnemon_core::memories::{
+    Edge, Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall, SetState,
+};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, MemoryId, limits};
 use sqlx::postgres::PgConnection;
@@ -28,7 +30,7 @@ pub(super) async fn recall(
 ) -> Result<Vec<Hit>, Fault> {
     let question = asked.text.as_deref().map(Question::parse).unwrap_or_default();
     let ground = ground(conn, scope.tenant, &question).await?;
-    let set = check_vector(asked, ground.set)?;
+    let set = check_vector(conn, asked, ground.set).await?;
     let limit = asked.branch_limit();
 
     let plan = plan(ground.terms, &ground.corpus);
@@ -100,9 +102,13 @@ async fn spread(
 }
 
 /// The set to search, once the question's vector is known to be one of its model's.
-fn check_vector(asked: &Recall, set: Option<Set>) -> Result<Option<Set>, Error> {
+async fn check_vector(
+    conn: &mut PgConnection,
+    asked: &Recall,
+    active: Option<Set>,
+) -> Result<Option<Set>, Fault> {
     let Some(vector) = &asked.embedding else { return Ok(None) };
-    let set = set.ok_or_else(models::unregistered)?;
+    let set = models::searched(conn, active, asked.model.as_deref()).await?;
     set.model.check_vector("embedding", vector)?;
     Ok(Some(set))
 }
@@ -178,7 +184,8 @@ async fn ground(
     let set = match (row.set, row.name, row.dimension, row.hash, row.semantic) {
         (Some(id), Some(name), Some(dimension), Some(hash), Some(semantic)) => {
             let dimension = dimension.unsigned_abs();
-            Some(Set { id, model: ModelSignature { name, dimension, hash, semantic } })
+            let model = ModelSignature { name, dimension, hash, semantic };
+            Some(Set { id, model, state: SetState::Active })
         }
         _ => None,
     };

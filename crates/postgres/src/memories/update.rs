@@ -52,11 +52,8 @@ pub(crate) async fn update(
     let Changeable { memory: old, dedup } = changeable(conn, scope, id).await?;
     let new = patch.clone().apply(&old)?;
     write::check_times(&new)?;
-    let set = models::active(conn).await?;
-    if let Some(vector) = &new.embedding {
-        let set = set.as_ref().ok_or_else(models::unregistered)?;
-        set.model.check_vector("embedding", vector)?;
-    }
+    let sets = models::sets(conn).await?;
+    let placed = models::place(&sets, new.embedding.as_deref(), &new.vectors)?;
     let rewritten = new.content != old.content;
     let hash = new.content_hash();
     if rewritten && dedup {
@@ -64,15 +61,17 @@ pub(crate) async fn update(
     }
     let reindexed = rewritten || new.node_type != old.node_type || new.tags != old.tags;
     change(conn, &old, &new, &hash, rewritten, reindexed).await?;
-    if rewritten || new.embedding.is_some() {
-        for set in models::sets(conn).await? {
-            nearest::remove(conn, scope.tenant, &set, id.0).await?;
+    let owner = Scope { user: old.user.clone(), ..Scope::tenant(old.tenant.as_str()) };
+    let owner = owner.admit(Facet::Memories)?;
+    for (at, set) in sets.iter().enumerate() {
+        let vector = placed.iter().find(|(there, _)| *there == at);
+        // Of a new text no set keeps the old vector, whichever writer knows its model.
+        if rewritten || vector.is_some() {
+            nearest::remove(conn, scope.tenant, set, id.0).await?;
         }
-    }
-    if let (Some(vector), Some(set)) = (&new.embedding, &set) {
-        let owner = Scope { user: old.user.clone(), ..Scope::tenant(old.tenant.as_str()) };
-        let owner = owner.admit(Facet::Memories)?;
-        nearest::store(conn, &owner, set, &[(id.0, &hash, vector)]).await?;
+        if let Some((_, vector)) = vector {
+            nearest::store(conn, &owner, set, &[(id.0, &hash, vector)]).await?;
+        }
     }
     after(conn, scope.tenant, id.0).await
 }

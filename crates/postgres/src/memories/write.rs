@@ -86,8 +86,13 @@ impl Draft {
     }
 
     /// Whether it brings a vector.
-    pub(super) fn has_vector(&self) -> bool {
-        self.memory.embedding.is_some()
+    pub(super) fn has_vectors(&self) -> bool {
+        self.memory.embedding.is_some() || !self.memory.vectors.is_empty()
+    }
+
+    /// Which of the sets its vectors go to, each checked.
+    fn placed(&self, sets: &[models::Set]) -> Result<Vec<(usize, &[f32])>, Error> {
+        models::place(sets, self.memory.embedding.as_deref(), &self.memory.vectors)
     }
 
     /// The request that writes it.
@@ -98,7 +103,7 @@ impl Draft {
 
 /// Whether one statement in autocommit can write it all: nothing but one row in one table.
 pub(super) fn is_single(drafts: &[Draft]) -> bool {
-    drafts.len() == 1 && drafts[0].memory.embedding.is_none()
+    drafts.len() == 1 && !drafts[0].has_vectors()
 }
 
 /// Writes a single draft unless something is in its way.
@@ -143,7 +148,7 @@ pub(crate) async fn all(
     drafts: &[Draft],
     named: bool,
 ) -> Result<Vec<Remembered>, Fault> {
-    let set = check_vectors(conn, drafts, named).await?;
+    let sets = check_vectors(conn, drafts, named).await?;
     one_batch_at_a_time(conn, scope, drafts).await?;
     let mut outcomes: BTreeMap<Uuid, Remembered> = BTreeMap::new();
     let (mut left, repeats) = first_requests(drafts);
@@ -173,13 +178,14 @@ pub(crate) async fn all(
         let first = outcomes[&first];
         outcomes.insert(repeat, Remembered { created: false, ..first });
     }
-    if let Some(set) = set {
-        let vectors: Vec<(Uuid, &[u8; 32], &[f32])> = drafts
-            .iter()
-            .filter(|draft| outcomes[&draft.id].created)
-            .filter_map(|draft| Some((draft.id, &draft.hash, draft.memory.embedding.as_deref()?)))
-            .collect();
-        nearest::store(conn, scope, &set, &vectors).await?;
+    let mut vectors: Vec<Vec<(Uuid, &[u8; 32], &[f32])>> = vec![Vec::new(); sets.len()];
+    for draft in drafts.iter().filter(|draft| outcomes[&draft.id].created) {
+        for (at, vector) in draft.placed(&sets)? {
+            vectors[at].push((draft.id, &draft.hash, vector));
+        }
+    }
+    for (set, vectors) in sets.iter().zip(&vectors) {
+        nearest::store(conn, scope, set, vectors).await?;
     }
     Ok(drafts.iter().map(|draft| outcomes[&draft.id]).collect())
 }
@@ -199,25 +205,21 @@ fn first_requests(drafts: &[Draft]) -> (Vec<&Draft>, Vec<(Uuid, Uuid)>) {
     (left, repeats)
 }
 
-/// The set that the given vectors belong to, each of them checked against its model.
+/// The sets that the given vectors belong to, each of them checked against its model; none where
+/// no vector is given.
 pub(crate) async fn check_vectors(
     conn: &mut PgConnection,
     drafts: &[Draft],
     named: bool,
-) -> Result<Option<models::Set>, Fault> {
-    if drafts.iter().all(|draft| draft.memory.embedding.is_none()) {
-        return Ok(None);
+) -> Result<Vec<models::Set>, Fault> {
+    if !drafts.iter().any(Draft::has_vectors) {
+        return Ok(Vec::new());
     }
-    let set = models::active(conn).await?;
+    let sets = models::sets(conn).await?;
     for (n, draft) in drafts.iter().enumerate() {
-        let Some(vector) = &draft.memory.embedding else { continue };
-        let checked = match &set {
-            Some(set) => set.model.check_vector("embedding", vector),
-            None => Err(models::unregistered()),
-        };
-        checked.map_err(|error| entry(error, named.then_some(n)))?;
+        draft.placed(&sets).map_err(|error| entry(error, named.then_some(n)))?;
     }
-    Ok(set)
+    Ok(sets)
 }
 
 /// Inserts what nothing stands in the way of; the ids written.

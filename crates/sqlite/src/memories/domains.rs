@@ -246,18 +246,41 @@ pub(crate) fn set_from_tag(
 fn middle(conn: &Connection, set: &Set, values: &[Named<'_>]) -> Done<Option<Vec<f32>>> {
     let mut statement = conn.prepare_cached(&set.id.statement(sql::VECTORS))?;
     let mut found = statement.query(values)?;
-    let mut sum = vec![0.0_f64; set.model.dimension as usize];
-    let mut count = 0_u32;
+    let mut middle = Middle::of(set);
     while let Some(row) = found.next()? {
-        let bytes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        middle.add(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    }
+    Ok(middle.end())
+}
+
+/// The middle of vectors of a set, each at length one.
+pub(crate) struct Middle<'s> {
+    set: &'s Set,
+    sum: Vec<f64>,
+    count: u32,
+}
+
+impl<'s> Middle<'s> {
+    pub(crate) fn of(set: &'s Set) -> Self {
+        Self { set, sum: vec![0.0; set.model.dimension as usize], count: 0 }
+    }
+
+    /// Takes a vector as it is stored.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Done<()> {
         let vector = vectors::unpack(bytes)?;
         let norm = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-        for (sum, x) in sum.iter_mut().zip(&vector) {
+        for (sum, x) in self.sum.iter_mut().zip(&vector) {
             *sum += f64::from(*x) / norm;
         }
-        count += 1;
+        self.count += 1;
+        Ok(())
     }
-    #[expect(clippy::cast_possible_truncation, reason = "components of a mean of unit vectors")]
-    let middle: Vec<f32> = sum.iter().map(|x| (x / f64::from(count.max(1))) as f32).collect();
-    Ok(set.model.check_vector("centroid", &middle).is_ok().then_some(middle))
+
+    /// The middle; none without a direction.
+    pub(crate) fn end(self) -> Option<Vec<f32>> {
+        let count = f64::from(self.count.max(1));
+        #[expect(clippy::cast_possible_truncation, reason = "components of a mean of unit vectors")]
+        let middle: Vec<f32> = self.sum.iter().map(|x| (x / count) as f32).collect();
+        self.set.model.check_vector("centroid", &middle).is_ok().then_some(middle)
+    }
 }

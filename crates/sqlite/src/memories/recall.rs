@@ -66,7 +66,7 @@ pub(crate) fn recall(
     };
     let (mut vector, mut fusion) = (Branch::new(), question.fusion);
     if let Some(embedding) = &question.embedding {
-        let set = models::active(conn)?.ok_or_else(models::unregistered)?;
+        let set = models::searched(conn, question.model.as_deref())?;
         let asked = Asked { scope, values: &values, question, vector: embedding };
         vector = nearest(conn, index, &set, &asked)?;
         if let (false, Fusion::Blend { .. }) = (set.model.semantic, fusion) {

@@ -124,7 +124,7 @@ pub(crate) fn sweep(conn: &Connection, scope: &Admitted<'_>) -> Done<Swept> {
     }
     let mut orphans = 0;
     for set in models::sets(conn)? {
-        orphans += conn.prepare_cached(&set.statement(sql::ORPHANS))?.execute(params![
+        orphans += conn.prepare_cached(&set.id.statement(sql::ORPHANS))?.execute(params![
             scope.tenant,
             scope.user,
             scope.agent

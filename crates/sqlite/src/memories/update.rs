@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::filter::Seen;
+use super::rows;
 use super::write::{self, Prepared};
-use super::{rows, vectors};
 use crate::error::Done;
 use crate::models;
 use crate::open::now;
@@ -66,8 +66,8 @@ pub(crate) fn update(
     let now = now(conn)?;
     let Changeable { row, memory: old, dedup } = changeable(conn, scope, id, now)?;
     let new = Prepared::of(patch.clone().apply(&old)?);
-    let set = models::active(conn)?;
-    write::check_vector(set.as_ref(), &new)?;
+    let sets = models::sets(conn)?;
+    let placed: Vec<usize> = new.placed(&sets)?.into_iter().map(|(at, _)| at).collect();
     let rewritten = new.memory.content != old.content;
     if rewritten && dedup {
         refuse_equal(conn, &old, &new, now)?;
@@ -84,18 +84,13 @@ pub(crate) fn update(
     }
     let updated_at = if rewritten { now } else { old.updated_at.timestamp_micros() };
     change(conn, row, &new, updated_at)?;
-    if rewritten || new.memory.embedding.is_some() {
-        for set in models::sets(conn)? {
-            conn.prepare_cached(&set.statement(sql::DROP_VECTOR))?.execute([row])?;
+    for (at, set) in sets.iter().enumerate() {
+        // Of a new text no set keeps the old vector, whichever writer knows its model.
+        if rewritten || placed.contains(&at) {
+            conn.prepare_cached(&set.id.statement(sql::DROP_VECTOR))?.execute([row])?;
         }
     }
-    if let (Some(vector), Some(set)) = (&new.memory.embedding, &set) {
-        conn.prepare_cached(&set.id.statement(write::sql::ADD_VECTOR))?.execute(params![
-            row,
-            new.hash.as_slice(),
-            vectors::pack(vector)
-        ])?;
-    }
+    write::add_vectors(conn, row, &new, &sets)?;
     // As it stands now: also when the change hides it from the one who made it.
     after(conn, row)
 }

@@ -8,7 +8,7 @@ pub(super) const WIDTH: usize = size_of::<f32>();
 const LANES: usize = 8;
 
 /// A vector as little-endian bytes.
-pub(super) fn pack(vector: &[f32]) -> Vec<u8> {
+pub(crate) fn pack(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 

@@ -80,6 +80,15 @@ impl Prepared {
         let document = analyze(&memory.content, &memory.node_type, &memory.tags);
         Self { memory, hash, document }
     }
+
+    fn has_vectors(&self) -> bool {
+        self.memory.embedding.is_some() || !self.memory.vectors.is_empty()
+    }
+
+    /// Which of the sets its vectors go to, each checked.
+    pub(super) fn placed(&self, sets: &[Set]) -> Result<Vec<(usize, &[f32])>, Error> {
+        models::place(sets, self.memory.embedding.as_deref(), &self.memory.vectors)
+    }
 }
 
 /// How a field at fault is named.
@@ -110,21 +119,13 @@ pub(crate) fn remember_all(
     memories: &[Prepared],
     naming: Naming,
 ) -> Done<Vec<Remembered>> {
-    let with_vectors = memories.iter().any(|prepared| prepared.memory.embedding.is_some());
-    let set = if with_vectors { models::active(conn)? } else { None };
+    let with_vectors = memories.iter().any(|prepared| prepared.has_vectors());
+    let sets = if with_vectors { models::sets(conn)? } else { Vec::new() };
     for (at, prepared) in memories.iter().enumerate() {
-        check_vector(set.as_ref(), prepared).map_err(|error| naming.name(at, error))?;
+        prepared.placed(&sets).map_err(|error| naming.name(at, error))?;
     }
     let now = now(conn)?;
-    memories.iter().map(|prepared| remember(conn, scope, prepared, set.as_ref(), now)).collect()
-}
-
-pub(super) fn check_vector(set: Option<&Set>, prepared: &Prepared) -> Result<(), Error> {
-    match (&prepared.memory.embedding, set) {
-        (None, _) => Ok(()),
-        (Some(vector), Some(set)) => set.model.check_vector("embedding", vector),
-        (Some(_), None) => Err(models::unregistered()),
-    }
+    memories.iter().map(|prepared| remember(conn, scope, prepared, &sets, now)).collect()
 }
 
 /// Writes one memory, or finds what answers for it: the same request, key, or content.
@@ -132,7 +133,7 @@ fn remember(
     conn: &Connection,
     scope: &Admitted<'_>,
     prepared: &Prepared,
-    set: Option<&Set>,
+    sets: &[Set],
     now: i64,
 ) -> Done<Remembered> {
     let memory = &prepared.memory;
@@ -163,7 +164,7 @@ fn remember(
             return answered(conn, scope, prepared, &found);
         }
     }
-    insert(conn, scope, prepared, set, now)
+    insert(conn, scope, prepared, sets, now)
 }
 
 /// Answers what was there, and notes that this is the outcome of the request, if there is one.
@@ -229,7 +230,7 @@ fn insert(
     conn: &Connection,
     scope: &Admitted<'_>,
     prepared: &Prepared,
-    set: Option<&Set>,
+    sets: &[Set],
     now: i64,
 ) -> Done<Remembered> {
     let (memory, document) = (&prepared.memory, &prepared.document);
@@ -267,14 +268,25 @@ fn insert(
     ])?;
     let row = conn.last_insert_rowid();
     index(conn, scope.tenant, row, document, &terms)?;
-    if let (Some(vector), Some(set)) = (&memory.embedding, set) {
-        conn.prepare_cached(&set.id.statement(sql::ADD_VECTOR))?.execute(params![
+    add_vectors(conn, row, prepared, sets)?;
+    Ok(Remembered { id: MemoryId(id), created: true })
+}
+
+/// Writes a row's vectors, each into the set of its model.
+pub(super) fn add_vectors(
+    conn: &Connection,
+    row: i64,
+    prepared: &Prepared,
+    sets: &[Set],
+) -> Done<()> {
+    for (at, vector) in prepared.placed(sets)? {
+        conn.prepare_cached(&sets[at].id.statement(sql::ADD_VECTOR))?.execute(params![
             row,
             prepared.hash.as_slice(),
             vectors::pack(vector)
         ])?;
     }
-    Ok(Remembered { id: MemoryId(id), created: true })
+    Ok(())
 }
 
 /// The numbers of a document's lexemes, each counted once more.

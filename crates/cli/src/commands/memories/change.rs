@@ -91,6 +91,7 @@ impl Update {
             valid_until: given(self.valid_until, cleared(Field::ValidUntil)),
             expires_at: given(self.expires_at, cleared(Field::ExpiresAt)),
             embedding: None,
+            vectors: Vec::new(),
         }
     }
 
