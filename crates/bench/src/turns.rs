@@ -122,8 +122,9 @@ async fn one(
             db.turns().clear(&scope(&short), "conversation").await?;
             begin(db, &short, strategy, SHORT).await?;
         }
-        for (side, session) in [&short, &long].into_iter().enumerate() {
-            let (scope, turn) = (scope(session), turn(n));
+        // The one first, then the other, in turn.
+        for side in [n % 2, (n + 1) % 2] {
+            let (scope, turn) = (scope([&short, &long][side]), turn(n));
             let begun = Instant::now();
             db.turns().append(&scope, turn, None).await?;
             times[side].push(micros(begun));

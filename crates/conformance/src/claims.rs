@@ -7,6 +7,7 @@ pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod resolving;
 pub(crate) mod sound;
+pub(crate) mod together;
 
 use std::sync::Arc;
 

@@ -663,6 +663,7 @@ pub fn cases() -> Vec<Case> {
             an_answer_that_comes_too_late_counts_no_more,
             the_configured_time_to_answer_holds_unless_the_claim_says,
             a_sweep_makes_unanswered_claims_contested,
+            a_sweep_reaches_its_own_agents_questions_only,
             upkeep_sweeps_every_agents_questions,
             a_question_outlives_its_handle_on_the_store,
             a_verdict_is_written_whole_or_not_at_all,
@@ -698,6 +699,11 @@ pub fn cases() -> Vec<Case> {
         "claims" => claims::asking {
             what_counts_no_more_is_not_read,
             a_long_succession_answers_for_every_year,
+        }
+        "claims" => claims::together {
+            agents_that_speak_at_once_are_each_answered,
+            one_that_is_refused_spoils_nothing_for_the_others,
+            questions_of_many_agents_come_with_their_claims,
         }
         "claims" => claims::random {
             random_claims_agree_with_the_model_seed_1,
@@ -878,6 +884,21 @@ fn under_row_level_security() -> Vec<Case> {
             of_sixteen_at_once_one_holds,
             a_forced_release_is_noted,
             a_stale_guard_stops_every_facet,
+        }
+        "claims_rls" => claims {
+            sixteen_writers_never_believe_two_values,
+        }
+        "claims_rls" => claims::oracle {
+            a_sweep_reaches_its_own_agents_questions_only,
+            upkeep_sweeps_every_agents_questions,
+            a_question_is_put_until_it_is_taken,
+        }
+        "claims_rls" => claims::together {
+            agents_that_speak_at_once_are_each_answered,
+            one_that_is_refused_spoils_nothing_for_the_others,
+        }
+        "claims_rls" => claims::random {
+            random_claims_agree_with_the_model_seed_1,
         }
         "checkpoints_rls" => checkpoints::tree {
             a_fenced_thread_refuses_writers_without_its_lock,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{Place, block_on, child};
 use mnemon_core::turns::{Key, NewTurn, Turn, Turns};
-use mnemon_core::{Page, RequestId, Scope};
+use mnemon_core::{Page, RequestId, Scope, Store as _};
 use mnemon_sqlite::{Location, Options, SqliteStore};
 
 const FILE: &str = "MNEMON_TEST_TURNS_FILE";

@@ -5,7 +5,7 @@ use mnemon_core::claims::{
     AdjudicationResponse, AsOf, Asserted, AuditQuery, BeliefStatus, Criticality, Disposition,
     HandleId, LedgerKind, Marker, NewClaim, PendingAdjudication, Provenance, Rules, Verdict,
 };
-use mnemon_core::{Cursor, Page};
+use mnemon_core::{Cursor, Page, Scope};
 
 use super::{believed, ceo, dated, planner, say, valid_at};
 use crate::check::{fails_as, refused};
@@ -220,6 +220,30 @@ pub(crate) async fn a_sweep_makes_unanswered_claims_contested(ctx: &Ctx) {
         ]
     );
     assert_eq!(open(ctx).await.len(), 1, "the other one waits on");
+}
+
+pub(crate) async fn a_sweep_reaches_its_own_agents_questions_only(ctx: &Ctx) {
+    with_oracle(ctx);
+    let scopes = [planner(), acme().agent("other"), Scope::tenant("globex").agent("planner")];
+    for scope in &scopes {
+        for value in ["ada", "bob"] {
+            let claim = NewClaim { adjudication_ttl_seconds: Some(60), ..ceo(value) };
+            ctx.claims().assert(scope, claim, None).await.expect("is written");
+        }
+    }
+    ctx.move_clock(TimeDelta::seconds(61)).await;
+
+    for (place, scope) in scopes.iter().enumerate() {
+        let swept = ctx.claims().sweep_expired_adjudications(scope).await;
+        assert_eq!(swept.expect("is swept"), 1);
+        for (other, scope) in scopes.iter().enumerate() {
+            let open = ctx.claims().list_pending_adjudications(scope, &Page::default()).await;
+            let open = open.expect("are listed").items.len();
+            assert_eq!(open, usize::from(other > place), "{scope:?}");
+        }
+    }
+    let nobody = ctx.claims().sweep_expired_adjudications(&acme()).await;
+    fails_as(nobody, "scope_required");
 }
 
 pub(crate) async fn upkeep_sweeps_every_agents_questions(ctx: &Ctx) {

@@ -77,7 +77,9 @@ impl Probe for ClaimsProbe {
     }
 
     fn reads(&self) -> &'static [&'static str] {
+        // First what a change takes its row from: a ledger keeps everything.
         &[
+            "list_pending",
             "query_audit",
             "verify_audit",
             "belief",
@@ -85,7 +87,6 @@ impl Probe for ClaimsProbe {
             "belief_served",
             "query_subject",
             "history",
-            "list_pending",
             "note_asked",
             "escalate",
             "reconcile",
