@@ -10,6 +10,7 @@ use super::put::{CheckpointId, ExpectedHead, Put};
 use super::seal::AtRest;
 use super::thread::Thread;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::locks::Guard;
 
 /// A thread's newest checkpoint, as a store found it under the thread's lock.
@@ -38,7 +39,7 @@ pub struct Placed {
 /// # Errors
 ///
 /// [`Error::Conflict`] when the head is not the expected one; [`Error::Invalid`] when the
-/// caller's id is not above the head's.
+/// caller's id is not above the head's, or the head's leaves no room for a generated one above it.
 pub fn place(head: Option<&Head>, put: &Put, fresh: Uuid) -> Result<Placed> {
     let met = match (&put.expected_head, head) {
         (ExpectedHead::Any, _) | (ExpectedHead::Empty, None) => true,
@@ -63,23 +64,39 @@ pub fn place(head: Option<&Head>, put: &Put, fresh: Uuid) -> Result<Placed> {
             return Err(Error::invalid("id", format!("is not above the newest one, {}", head.id)));
         }
         (Some(id), _) => id.clone(),
-        (None, head) => raise(fresh, head.map(|head| &head.id)),
+        (None, head) => raise(fresh, head.map(|head| &head.id))?,
     };
     Ok(Placed { id, parent, version: head.map_or(0, |head| head.version) + 1 })
 }
 
-fn raise(fresh: Uuid, head: Option<&CheckpointId>) -> CheckpointId {
-    let fresh = CheckpointId(fresh.to_string());
-    match head {
-        Some(head) if fresh <= *head => match Uuid::parse_str(&head.0) {
-            Ok(uuid) if uuid.to_string() == head.0 && uuid != Uuid::max() => {
-                CheckpointId(Uuid::from_u128(uuid.as_u128() + 1).to_string())
-            }
-            // A caller's own scheme sorts above every UUID: a longer text is greater.
-            _ => CheckpointId(format!("{}.{fresh}", head.0)),
-        },
-        _ => fresh,
+fn raise(fresh: Uuid, head: Option<&CheckpointId>) -> Result<CheckpointId> {
+    let plain = CheckpointId(fresh.to_string());
+    let Some(head) = head.filter(|head| plain <= **head) else { return Ok(plain) };
+    if let Some(next) = after(&head.0, fresh) {
+        return Ok(CheckpointId(next));
     }
+    // A caller's own scheme sorts above every UUID: a longer text is greater. The next one takes
+    // the place of this one's UUID, so that ids do not grow with every put.
+    let next =
+        match head.0.rsplit_once('.').and_then(|(own, last)| Some((own, after(last, fresh)?))) {
+            Some((own, last)) => format!("{own}.{last}"),
+            None => format!("{}.{fresh}", head.0),
+        };
+    if next.len() > limits::CHECKPOINT_ID_BYTES {
+        return Err(Error::invalid(
+            "id",
+            format!("must be given: after the newest one, {head}, a generated one is too long"),
+        ));
+    }
+    Ok(CheckpointId(next))
+}
+
+/// The fresh UUID, or where it is not above this text the next one after it; `None` when the text
+/// is no UUID as they are written here, or the last one.
+fn after(text: &str, fresh: Uuid) -> Option<String> {
+    let uuid = Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string() == text)?;
+    let next = Uuid::from_u128(uuid.as_u128().checked_add(1)?);
+    Some(next.max(fresh).to_string())
 }
 
 /// Under which fence the next head stands: a thread written under one refuses writers without it.
@@ -203,6 +220,20 @@ mod tests {
 
             assert!(placed.id > head.id, "{id}");
         }
+    }
+
+    #[test]
+    fn generated_ids_after_a_caller_s_do_not_grow() {
+        let put = Put::new(Thread::new("t"));
+        let mut newest = head("step-9", 1);
+        for n in 0..100 {
+            let placed = place(Some(&newest), &put, Uuid::from_u128(n)).unwrap();
+            assert!(placed.id > newest.id && placed.id.0.len() <= "step-9.".len() + 36);
+            newest = Head { id: placed.id, version: placed.version };
+        }
+        let long = head(&"z".repeat(limits::CHECKPOINT_ID_BYTES), 1);
+        let refused = place(Some(&long), &put, Uuid::from_u128(1));
+        assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "id"));
     }
 
     #[test]

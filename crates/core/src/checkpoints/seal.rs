@@ -370,11 +370,11 @@ impl Seal {
     }
 
     /// The key of a part or of a list of parts.
-    pub(super) fn hash(&self, kind: &[u8], context: &Context, content: &[u8]) -> Key {
-        let mut head = Vec::with_capacity(self.place.len() + context.0.len() + 32);
+    pub(super) fn hash(&self, kind: &[u8], within: &Context, content: &[u8]) -> Key {
+        let mut head = Vec::with_capacity(self.place.len() + within.0.len() + 32);
         part(&mut head, kind);
         head.extend_from_slice(&self.place);
-        part(&mut head, &context.0);
+        part(&mut head, &within.0);
         *blake3::Hasher::new_keyed(&self.parts).update(&head).update(content).finalize().as_bytes()
     }
 
