@@ -92,6 +92,13 @@ impl Probe for EventsProbe {
                 }
             }
             "search" => {
+                // Somebody on the same server may hold the horizon for a moment.
+                loop {
+                    let slice = events.read_all(reader, &all, None, 1).await?;
+                    if !slice.pending {
+                        break;
+                    }
+                }
                 // Every kind of theirs is this word.
                 let lease = store.upkeep().claim(Task::EventSearch, "probe", true).await?;
                 if let Some(lease) = lease {

@@ -181,7 +181,10 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let opened = File::open(path).and_then(zstd::Decoder::new);
-        let mut lines = BufReader::new(opened.map_err(|error| failed(path, &error))?);
+        let mut lines = BufReader::new(opened.map_err(|error| {
+            let problem = format!("{}: {error}", path.display());
+            Error::setup(problem, "name a file that `mnemon events archive` wrote")
+        })?);
         let mut line = String::new();
         lines.read_line(&mut line).map_err(|error| broken(path, &error.to_string()))?;
         let head: Head = serde_json::from_str(&line)
