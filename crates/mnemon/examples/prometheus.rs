@@ -89,7 +89,7 @@ async fn work(db: Mnemon) {
             for taken in db.dead_letters().take(&scope, "mail", 1, minute).await? {
                 db.dead_letters().ack(&scope, &taken.receipt).await?;
             }
-            mnemon::Result::Ok(())
+            Ok::<(), mnemon::Error>(())
         };
         if let Err(error) = done.await {
             eprintln!("{error}");
