@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::House;
@@ -12,7 +11,7 @@ use mnemon::checkpoints::{Put, Thread};
 use mnemon::dead_letters::Burial;
 use mnemon::events::{Append, EventFilter, NewEvent, Told};
 use mnemon::locks::Lease;
-use mnemon::{Cursor, Error, Mnemon, NewMemory, Recall, Scope};
+use mnemon::{Cursor, Error, Mnemon, NewMemory, Scope};
 use mnemon_testkit::{Begin, Major, OwnServer, Server, Settings, TestDatabase, postgres_wanted};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
@@ -259,16 +258,13 @@ async fn own_server_a_standby_takes_over_and_no_event_is_lost_on_postgres18() {
 
     let mut versions = Vec::new();
     while versions.last() != Some(&6) {
-        match told.next().await.unwrap() {
-            Told::Event(event) => versions.push(event.version),
-            _ => {}
+        if let Told::Event(event) = told.next().await.unwrap() {
+            versions.push(event.version);
         }
     }
     assert_eq!(versions, [1, 2, 3, 4, 5, 6], "every event once, in order");
     // The lease outlived its server, for it is a row.
     write_under(&db, &held).await.unwrap();
-    let hits = db.memories().recall(&scope(), &Recall::text("nothing")).await.unwrap();
-    assert_eq!(hits.iter().map(|hit| hit.memory.id).collect::<BTreeSet<_>>().len(), 0);
     db.close().await;
     forget(database);
 }

@@ -101,4 +101,6 @@ mod guides {
     mod writing_an_oracle {}
     #[doc = include_str!("../../../docs/conversation-memory.md")]
     mod conversation_memory {}
+    #[doc = include_str!("../../../docs/workflows-and-dead-letters.md")]
+    mod workflows_and_dead_letters {}
 }

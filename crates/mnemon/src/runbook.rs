@@ -78,10 +78,15 @@ Errors say by their code what a caller can do; the command line prints the same 
 | `held` | somebody holds the key until the time given | wait (`locks().wait`), or work on something else |
 | `fenced` | a newer holder exists: what you hold is worth nothing | stop; do not retry under the same guard |
 | `not_found` | it is not there, or not for you to see | check tenant, user and agent of the scope |
+| `already_exists` | the key or id is taken | choose another, or read what is there |
+| `invalid` | the call itself is wrong; the message names the field and the limit | change the call |
+| `step_reused` | a strict step's id was used for another payload | find out which of the two is right |
+| `model_mismatch` | the database's vectors are of another model | open it with the model it names |
 | `scope_required` | the scope lacks a part of the key | give it; nothing was read or written |
 | `setup` | the installation must be changed | the message says how |
 | `corrupt` | what is stored cannot be read | `mnemon doctor`; restore from a backup |
 | `closed` | the handle was closed | open a new one |
+| `backend` | the database failed in a way that nothing above covers | read the causes; run it again with `-vv`, and report it |
 
 ## Worked cases
 
