@@ -5,7 +5,9 @@ mod clients;
 mod dlq;
 mod locks;
 mod locomo;
+mod python;
 mod recall;
+mod remember;
 mod report;
 mod steps;
 mod target;
@@ -42,6 +44,8 @@ enum Bench {
     Locomo(locomo::Options),
     /// Recall by words and vectors: latency beside recall@10, at every selectivity.
     Recall(recall::Options),
+    /// Writing with vectors, recall meanwhile, and how soon an index holds them; mem0 and langgraph.
+    Remember(remember::Options),
     /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
     Steps(steps::Options),
     /// Compare-and-set saves among a million runs.
@@ -51,7 +55,7 @@ enum Bench {
 }
 
 /// Name and claim of every bench, in the order of the help.
-const BENCHES: [(&str, &str); 8] = [
+const BENCHES: [(&str, &str); 9] = [
     ("clients", "10,000 clients over 20 connections are served; one more than may wait is refused"),
     (
         "dlq",
@@ -60,6 +64,7 @@ const BENCHES: [(&str, &str); 8] = [
     ("locks", "acquire and release reach at least half of two updates of one row"),
     ("locomo", "evidence recall@10 of the text branch, and of recall by default, is at least 0.59"),
     ("recall", "100,000 memories within 10 ms on PostgreSQL, 20 embedded, at recall@10 of 0.95"),
+    ("remember", "2,000 memories a second one by one, 5,000 in batches, recall complete meanwhile"),
     ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
     ("workflows", "a compare-and-set save among 1,000,000 runs within 10 ms at p99"),
     ("turns", "an append to a session of 10,000 turns costs at most 1.3 of one to 10 turns"),
@@ -94,6 +99,7 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
         Bench::Locks(options) => locks::run(options).await?,
         Bench::Locomo(options) => locomo::run(options).await?,
         Bench::Recall(options) => recall::run(options).await?,
+        Bench::Remember(options) => remember::run(options).await?,
         Bench::Steps(options) => steps::run(options).await?,
         Bench::Workflows(options) => workflows::run(options).await?,
         Bench::Turns(options) => turns::run(options).await?,

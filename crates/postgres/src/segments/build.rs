@@ -259,7 +259,10 @@ async fn bound(
         push_after(&mut query, "", after);
         query.push(" order by tenant, memory_id limit ").push_bind(size).push(")");
     }
-    query.push(") as ahead order by tenant, memory_id offset ").push_bind(size - 1).push(" limit 1");
+    query
+        .push(") as ahead order by tenant, memory_id offset ")
+        .push_bind(size - 1)
+        .push(" limit 1");
     Ok(query.build_query_as().fetch_optional(conn).await?)
 }
 
