@@ -8,8 +8,9 @@ mod dlq;
 mod events;
 mod locks;
 mod locomo;
-mod peers;
+mod python;
 mod recall;
+mod remember;
 mod report;
 mod steps;
 mod subscriptions;
@@ -53,6 +54,8 @@ enum Bench {
     Locomo(locomo::Options),
     /// Recall by words and vectors: latency beside recall@10, at every selectivity.
     Recall(recall::Options),
+    /// Writing with vectors, recall meanwhile, and how soon an index holds them; mem0 and langgraph.
+    Remember(remember::Options),
     /// Steps a second beside the raw transaction of the same rows, and beside `dbos`.
     Steps(steps::Options),
     /// What subscribers cost writers, how fast they replay, how soon they wake.
@@ -88,6 +91,7 @@ const BENCHES: &[(&str, &str)] = &[
         "evidence recall@10 of words is at least 0.59, of recall 0.59, or 0.64 with a model of meaning",
     ),
     ("recall", "100,000 memories within 10 ms on PostgreSQL, 20 embedded, at recall@10 of 0.95"),
+    ("remember", "2,000 memories a second one by one, 5,000 in batches, recall complete meanwhile"),
     ("steps", "at least half of the raw transaction's rate, and 5 times that of dbos"),
     (
         "subscriptions",
@@ -129,6 +133,7 @@ async fn run(cli: &Cli) -> Result<bool, Box<dyn std::error::Error>> {
         Bench::Locks(options) => locks::run(options).await?,
         Bench::Locomo(options) => locomo::run(options).await?,
         Bench::Recall(options) => recall::run(options).await?,
+        Bench::Remember(options) => remember::run(options).await?,
         Bench::Steps(options) => steps::run(options).await?,
         Bench::Subscriptions(options) => subscriptions::run(options).await?,
         Bench::Workflows(options) => workflows::run(options).await?,

@@ -48,6 +48,8 @@ pub const RECALL_TEXT_BYTES: usize = 64 * 1024;
 pub const QUERY_TERMS: usize = 64;
 /// Rows the text branch scores at the most; the newest are kept beyond it.
 pub const TEXT_CANDIDATES: u32 = 1_000;
+/// Words too frequent to find alone that are sought in pairs, the rarest of them.
+pub const TEXT_PAIRED: usize = 8;
 /// A word in more than this share of a tenant's memories is common: it finds no candidates of
 /// its own while a rarer word of the question does.
 pub const COMMON_SHARE: f64 = 0.10;
@@ -138,7 +140,8 @@ pub const SEGMENT_BUILD: Duration = Duration::from_hours(6);
 pub const EF_SEARCH_MIN: u32 = 120;
 /// The most that pgvector takes.
 pub const EF_SEARCH_MAX: u32 = 1_000;
-/// Up to this many memories that pass scope and filter, all their vectors are compared.
+/// Of more memories than these that pass scope and filter, the vectors are never all compared
+/// while an index can be asked.
 pub const EXACT_ROWS: u64 = 10_000;
 /// Memories that one batch embeds when a model is changed, unless the caller says; at the most
 /// [`PAGE_MAX`].

@@ -2,13 +2,13 @@
 //! is told to, so that its saves and ours alternate.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use tempfile::NamedTempFile;
 
 use super::Failed;
 use super::state::{How, Messages};
-use crate::peers;
+use crate::python::Environment;
 
 const REQUIREMENTS: &str = include_str!("../../peers/langgraph-requirements.txt");
 const SCRIPT: &str = include_str!("../../peers/langgraph_checkpoints.py");
@@ -29,11 +29,12 @@ impl LangGraph {
     ///
     /// One line that says what did not work.
     pub(super) fn start(url: &str, messages: &Messages) -> Result<Self, Failed> {
-        let python = peers::environment("langgraph", REQUIREMENTS)?;
+        let python = Environment::prepare("langgraph", REQUIREMENTS)?;
         let mut file = NamedTempFile::new()?;
         file.write_all(&serde_json::to_vec(messages)?)?;
-        let mut child = Command::new(python)
-            .args(["-c", SCRIPT, url])
+        let mut child = python
+            .command(SCRIPT)
+            .arg(url)
             .arg(file.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -77,6 +77,8 @@ pub(super) struct Near<'a> {
     pub(super) tables: &'a [String],
     /// Memories of the tenant.
     pub(super) documents: u64,
+    /// Vectors that the segments hold, of all tenants.
+    pub(super) indexed: u64,
 }
 
 /// The memories nearest to a vector, best first, each with its cosine similarity; ties by id,
@@ -96,22 +98,28 @@ pub(super) async fn find(
 }
 
 impl Near<'_> {
-    /// Whether so few memories pass scope and filter that all their vectors are compared.
+    /// Whether comparing all that pass is cheaper than going through an index until enough pass.
+    ///
+    /// Either looks up a row at a time: all `rows` that pass, or, of `total` that the index holds,
+    /// as many as it takes to meet `limit` of them, which is `limit * total / rows`.
     async fn is_few(&self, conn: &mut PgConnection) -> Result<bool, Fault> {
-        if self.documents <= limits::EXACT_ROWS {
-            return Ok(true);
-        }
         let (scope, filter) = (self.scope, self.filter);
-        if scope.user.is_none() && scope.agent.is_none() && *filter == MemoryFilter::default() {
-            return Ok(false);
-        }
+        let all =
+            scope.user.is_none() && scope.agent.is_none() && *filter == MemoryFilter::default();
+        let rows =
+            if all { self.documents } else { self.estimate(conn).await?.min(self.documents) };
+        let total = self.indexed.max(self.documents);
+        let cheaper = rows.saturating_mul(rows) <= total.saturating_mul(u64::from(self.limit));
+        Ok(cheaper && rows <= limits::EXACT_ROWS)
+    }
+
+    /// How many memories pass, as the planner believes.
+    async fn estimate(&self, conn: &mut PgConnection) -> Result<u64, Fault> {
         let mut query =
             QueryBuilder::new("explain (format json) select from mnemon.memories m where ");
         self.push_passes(&mut query);
         let plan: Value = query.build_query_scalar().fetch_one(conn).await?;
-        let rows = plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64).unwrap_or(0.0);
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        Ok(rows <= limits::EXACT_ROWS as f64)
+        Ok(plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_u64).unwrap_or(0))
     }
 
     fn push_passes(&self, query: &mut QueryBuilder<Postgres>) {

@@ -1,7 +1,7 @@
 //! Recall in four round trips: what the question's words count for, the candidates by words, the
 //! nearest vectors, the winners' rows. What they mean is decided by core.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, Fusion, fuse};
@@ -37,7 +37,8 @@ pub(super) async fn recall(
     let by_words = if plan.seek.is_empty() {
         Vec::new()
     } else {
-        let found = candidates(conn, scope, &asked.filter, &question, &plan).await?;
+        let search = Search { scope, filter: &asked.filter, question: &question, plan: &plan };
+        let found = search.candidates(conn, limit).await?;
         bm25::rank(&found, &plan.score, &ground.corpus, limit as usize)
     };
     let mut fusion = asked.fusion;
@@ -50,6 +51,7 @@ pub(super) async fn recall(
             limit,
             tables: &ground.tables,
             documents: ground.corpus.documents,
+            indexed: ground.indexed,
         };
         by_vector = nearest::find(conn, &near).await?;
         if let Some(least) = asked.min_similarity {
@@ -140,6 +142,8 @@ struct Ground {
     set: Option<Set>,
     /// Where its vectors stand: the unindexed part, then the segments.
     tables: Vec<String>,
+    /// Vectors in the segments.
+    indexed: u64,
 }
 
 /// Folded counts and what writes noted since, in one statement.
@@ -168,7 +172,9 @@ async fn ground(
                s.semantic as "semantic?",
                array(select g.number from mnemon.embedding_segments g
                      where g.set_id = s.id and g.state = 'ready'
-                     order by g.number) as "segments!"
+                     order by g.number) as "segments!",
+               coalesce((select sum(g.rows) from mnemon.embedding_segments g
+                         where g.set_id = s.id and g.state = 'ready'), 0)::bigint as "indexed!"
         from (select coalesce(sum(x.documents), 0)::bigint as documents,
                      coalesce(sum(x.words), 0)::bigint as words
               from mnemon.text_deltas x where x.tenant = $1) d
@@ -206,6 +212,7 @@ async fn ground(
             .collect(),
         set,
         tables,
+        indexed: at_least_none(row.indexed),
     })
 }
 
@@ -216,51 +223,81 @@ struct Found {
     terms: Vec<u8>,
 }
 
-/// The newest visible memories that match, with the counts of the question's words.
-async fn candidates(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    filter: &MemoryFilter,
-    question: &Question,
-    plan: &Plan,
-) -> Result<Vec<Candidate<Uuid>>, Fault> {
-    let seek = terms::query(&plan.seek, &question.required, &question.excluded);
-    let lexemes: Vec<String> = plan.score.iter().map(|term| term.lexeme.clone()).collect();
-    let namespace = filter.namespace.as_ref().map(Namespace::as_str).filter(|n| !n.is_empty());
-    let given = |list: &'_ Vec<String>| (!list.is_empty()).then(|| list.clone());
-    let tags = given(&filter.tags);
-    let node_types = given(&filter.node_types);
-    let domains = given(&filter.domains);
-    let found = query_as!(
-        Found,
-        r#"
+/// The text branch of one question.
+struct Search<'a> {
+    scope: &'a Admitted<'a>,
+    filter: &'a MemoryFilter,
+    question: &'a Question,
+    plan: &'a Plan,
+}
+
+impl Search<'_> {
+    /// The candidates: what the plan seeks first, and where that is fewer than the branch wants, the
+    /// newest of everything it seeks.
+    async fn candidates(
+        &self,
+        conn: &mut PgConnection,
+        limit: u32,
+    ) -> Result<Vec<Candidate<Uuid>>, Fault> {
+        let mut found = Vec::new();
+        if let Some(closest) = self.plan.closest() {
+            found = self.matching(conn, &closest).await?;
+            if found.len() >= limit as usize {
+                return Ok(found);
+            }
+        }
+        let any: Vec<Vec<&str>> = self.plan.seek.iter().map(|word| vec![word.as_str()]).collect();
+        let known: HashSet<Uuid> = found.iter().map(|candidate| candidate.key).collect();
+        let rest = self.matching(conn, &any).await?;
+        found.extend(rest.into_iter().filter(|candidate| !known.contains(&candidate.key)));
+        Ok(found)
+    }
+
+    /// The newest visible memories that match, with the counts of the question's words.
+    async fn matching(
+        &self,
+        conn: &mut PgConnection,
+        seek: &[Vec<&str>],
+    ) -> Result<Vec<Candidate<Uuid>>, Fault> {
+        let Self { scope, filter, question, plan } = *self;
+        let seek = terms::query(seek, &question.required, &question.excluded);
+        let lexemes: Vec<String> = plan.score.iter().map(|term| term.lexeme.clone()).collect();
+        let namespace = filter.namespace.as_ref().map(Namespace::as_str).filter(|n| !n.is_empty());
+        let given = |list: &'_ Vec<String>| (!list.is_empty()).then(|| list.clone());
+        let tags = given(&filter.tags);
+        let node_types = given(&filter.node_types);
+        let domains = given(&filter.domains);
+        let found = query_as!(
+            Found,
+            r#"
         select id as "id!", words as "words!", terms as "terms!"
         from mnemon.text_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                                     $15, $16, $17, $18)
         "#,
-        scope.tenant,
-        scope.user,
-        scope.agent,
-        scope.groups,
-        seek,
-        &lexemes,
-        namespace,
-        tags.as_deref(),
-        node_types.as_deref(),
-        filter.created_from,
-        filter.created_to,
-        domains.as_deref(),
-        read::metadata(filter),
-        filter.valid_from,
-        filter.valid_to,
-        filter.as_of,
-        filter.min_retrievability,
-        i32::try_from(limits::TEXT_CANDIDATES).unwrap_or(i32::MAX),
-    )
-    .fetch_all(conn)
-    .await?;
-    let asked: Vec<&str> = lexemes.iter().map(String::as_str).collect();
-    found.iter().map(|found| candidate(found, &asked).map_err(Fault::Core)).collect()
+            scope.tenant,
+            scope.user,
+            scope.agent,
+            scope.groups,
+            seek,
+            &lexemes,
+            namespace,
+            tags.as_deref(),
+            node_types.as_deref(),
+            filter.created_from,
+            filter.created_to,
+            domains.as_deref(),
+            read::metadata(filter),
+            filter.valid_from,
+            filter.valid_to,
+            filter.as_of,
+            filter.min_retrievability,
+            i32::try_from(limits::TEXT_CANDIDATES).unwrap_or(i32::MAX),
+        )
+        .fetch_all(conn)
+        .await?;
+        let asked: Vec<&str> = lexemes.iter().map(String::as_str).collect();
+        found.iter().map(|found| candidate(found, &asked).map_err(Fault::Core)).collect()
+    }
 }
 
 fn candidate(found: &Found, asked: &[&str]) -> Result<Candidate<Uuid>, Error> {

@@ -30,9 +30,13 @@ pub(crate) fn vector(document: &Document, tenant: &str) -> String {
     literal
 }
 
-/// Any of `seek`, every required phrase, no excluded one, as a `tsquery` literal.
-pub(super) fn query(seek: &[String], required: &[Phrase], excluded: &[Phrase]) -> String {
-    let any: Vec<String> = seek.iter().map(|lexeme| quote(lexeme)).collect();
+/// Any set of `seek` as a whole, every required phrase, no excluded one, as a `tsquery` literal.
+pub(super) fn query(seek: &[Vec<&str>], required: &[Phrase], excluded: &[Phrase]) -> String {
+    let all = |set: &Vec<&str>| {
+        let set: Vec<String> = set.iter().map(|lexeme| quote(lexeme)).collect();
+        if let [one] = set.as_slice() { one.clone() } else { format!("({})", set.join(" & ")) }
+    };
+    let any: Vec<String> = seek.iter().map(all).collect();
     let mut literal = format!("({})", any.join(" | "));
     for (operator, phrases) in [(" & ", required), (" & !", excluded)] {
         for phrase in phrases.iter().filter(|phrase| !phrase.is_empty()) {
@@ -124,8 +128,12 @@ mod tests {
     fn a_question_becomes_any_of_its_words_and_all_of_its_phrases() {
         let question = Question::parse("panda \"red fox\" -zoo");
 
-        let literal = query(&question.terms, &question.required, &question.excluded);
+        let mut seek: Vec<Vec<&str>> =
+            question.terms.iter().map(|term| vec![term.as_str()]).collect();
+        let literal = query(&seek, &question.required, &question.excluded);
 
+        seek.push(vec!["a", "b"]);
+        assert!(query(&seek, &[], &[]).ends_with(" | ('a' & 'b'))"));
         assert_eq!(literal, "('panda' | 'red' | 'fox') & ('red' <1> 'fox') & !('zoo')");
     }
 

@@ -344,16 +344,17 @@ async fn alone(
             Ok(())
         })
     });
-    let mut running = std::pin::pin!(running);
+    let mut running = Box::pin(running);
     let pause = lease.task.lease() / 3;
     loop {
         match tokio::time::timeout(pause, &mut running).await {
             Ok(done) => return done,
-            Err(_) => match sign_of_life(link, lease).await {
+            Err(_) => {
                 // Somebody else has it: the statement goes on, and they wait for its lock.
-                Err(error @ Error::Fenced { .. }) => return Err(error),
-                Ok(()) | Err(_) => {}
-            },
+                if let Err(error @ Error::Fenced { .. }) = sign_of_life(link, lease).await {
+                    return Err(error);
+                }
+            }
         }
     }
 }
@@ -362,7 +363,7 @@ async fn sign_of_life(link: &Link, lease: &TaskLease) -> Result<()> {
     let call = Call { doing: "keeping an upkeep task", tenant: None, retry: Retry::Idempotent };
     let patience = Duration::from_secs(5);
     let kept = link.transaction(call, |conn| work(async move { renew(conn, lease).await }));
-    tokio::time::timeout(patience, kept).await.unwrap_or(Ok(()))
+    tokio::time::timeout(patience, Box::pin(kept)).await.unwrap_or(Ok(()))
 }
 
 /// Moves a filled and indexed segment in: from here on it is searched, and what it was copied from

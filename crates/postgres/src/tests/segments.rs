@@ -3,6 +3,7 @@
 //! open while a step runs. At every moment every vector is found exactly once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use mnemon_core::memories::{
@@ -24,6 +25,8 @@ use crate::{PostgresMigrator, PostgresStore, models, segments};
 const DIMENSION: u32 = 8;
 /// Above the threshold, in two batches of a copy.
 const ROWS: u32 = 6_000;
+/// How long a step is given beside open transactions.
+const OPEN: Duration = Duration::from_millis(900);
 /// Numbers of vectors that no memory has at first begin here.
 const AFRESH: u32 = 1_000_000;
 
@@ -41,7 +44,7 @@ fn id(n: u32) -> MemoryId {
 
 /// A direction of its own for every number.
 fn vector(n: u32) -> Vec<f32> {
-    (1..=DIMENSION).map(|k| ((n * k * k + n % 7 * k) as f32).sin()).collect()
+    (1..=DIMENSION).map(|k| f64::from((n + 1) * k * k + n % 7 * k).sin() as f32).collect()
 }
 
 /// Memories with vectors, of one tenant; every hundredth of user `few`, every thousandth with a tag.
@@ -62,7 +65,7 @@ fn load(from: u32, to: u32) -> [String; 2] {
             "insert into mnemon.embeddings_1 (tenant, memory_id, user_id, content_hash, embedding)
              select 't', ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'u',
                     sha256(('m' || n)::bytea),
-                    l2_normalize((select array_agg(sin(n * k * k + n % 7 * k)::real order by k)
+                    l2_normalize((select array_agg(sin((n + 1) * k * k + n % 7 * k)::real order by k)
                                   from generate_series(1, {DIMENSION}) as k)::halfvec({DIMENSION}))
              from generate_series({from}, {to} - 1) as n"
         ),
@@ -232,6 +235,18 @@ async fn disturb(conn: &mut PgConnection, n: u32) {
         .unwrap();
 }
 
+/// A step after one that was given up, whose statement the server may still be ending.
+async fn again(store: &PostgresStore, lease: &TaskLease) -> bool {
+    for _ in 0..20 {
+        match store.batch(lease).await {
+            Ok(batch) => return batch.more,
+            Err(error) if error.is_retryable() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a step is done when nothing stands in its way")
+}
+
 /// A run in which before every step something is changed, in transactions that are over, that stay
 /// open while the step runs, or that are undone after it.
 async fn disturbed(server: &Server, merging: bool) {
@@ -247,7 +262,7 @@ async fn disturbed(server: &Server, merging: bool) {
     }
     let lease = lease(&store).await;
     // Memories from everywhere in the order of copying, and the same in every run.
-    let mut places = (0..ROWS / 2 - 1).step_by(53);
+    let mut places = (0..ROWS / 2 - 1).step_by(7);
     let mut next = || places.next().unwrap();
     let note = |wanted: &mut BTreeMap<MemoryId, u32>, n: u32| {
         wanted.remove(&id(2 * n));
@@ -269,18 +284,19 @@ async fn disturbed(server: &Server, merging: bool) {
         disturb(&mut kept, k).await;
         let mut undone = undone.begin().await.unwrap();
         disturb(&mut undone, u).await;
-        // What is open may stop a step, which is then done later.
-        let stopped = store.batch(&lease).await;
+        // What is open may stop a step, which is then done when it is over.
+        let first = tokio::time::timeout(OPEN, store.batch(&lease)).await;
         assert_whole(&db, &wanted).await;
         kept.commit().await.unwrap();
         note(&mut wanted, k);
         undone.rollback().await.unwrap();
         assert_whole(&db, &wanted).await;
-        more = match stopped {
-            Ok(batch) => batch.more,
-            Err(error) if error.is_retryable() => true,
-            Err(error) => panic!("{error}"),
+        more = match first {
+            Ok(Ok(batch)) => batch.more,
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => again(&store, &lease).await,
         };
+        assert_whole(&db, &wanted).await;
     }
 
     // Rows that somebody held stayed behind, below the threshold.
@@ -400,6 +416,39 @@ async fn what_passes_one_in_a_thousand_is_found_whole() {
                 .await
                 .unwrap();
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_asked_where_much_passes_and_not_where_little_does() {
+    const INDEX: &str = "embeddings_1_seg_1_hnsw";
+    for server in servers() {
+        let (store, db) = loaded(&server, 12_000).await;
+        run(&store).await;
+        store.close().await;
+        // What a recall reads, all of it over in the server's books.
+        let scans = async |scope: Scope, tags: &[&str]| {
+            let before = db.scans().await;
+            let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
+            let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+            let filter = MemoryFilter { tags, ..MemoryFilter::default() };
+            let asked = Recall { filter, ..Recall::vector(vector(17)) };
+            assert_eq!(store.recall(&scope, &asked).await.unwrap().len(), 10);
+            store.close().await;
+            db.scans().await.since(&before)
+        };
+
+        let all = scans(tenant(), &[]).await;
+        assert!(all.indexes.contains_key(INDEX), "{all:?}");
+        assert!(!all.tables.contains_key("embeddings_1_seg_1"), "{all:?}");
+        assert!(!all.tables.contains_key("memories"), "{all:?}");
+        let most = scans(tenant().user("many"), &[]).await;
+        assert!(most.indexes.contains_key(INDEX), "{most:?}");
+        let few = scans(tenant().user("few"), &[]).await;
+        assert!(!few.indexes.contains_key(INDEX), "{few:?}");
+        assert!(few.indexes.contains_key("memories_owner"), "{few:?}");
+        let rare = scans(tenant(), &["rare"]).await;
+        assert!(!rare.indexes.contains_key(INDEX), "{rare:?}");
     }
 }
 

@@ -151,9 +151,64 @@ pub fn plan(mut terms: Vec<QueryTerm>, corpus: &Corpus) -> Plan {
     Plan { seek, score: terms }
 }
 
+impl Plan {
+    /// What to seek first when everything that is sought may be more than
+    /// [`limits::TEXT_CANDIDATES`], of which the newest would be scored by chance: any one of these
+    /// sets of words, all of it. The rarest words find alone, as many as stay below that number
+    /// together; each other one only beside another. What one such word alone finds scores low. `None`
+    /// when nothing is gained.
+    ///
+    /// ```
+    /// use mnemon_core::memories::bm25::{Corpus, QueryTerm};
+    /// use mnemon_core::memories::text::plan;
+    ///
+    /// let term = |lexeme: &str, documents| QueryTerm { lexeme: lexeme.into(), documents };
+    /// let corpus = Corpus { documents: 100_000, words: 1_000_000 };
+    /// let asked = vec![term("quokka", 9), term("island", 4_000), term("fence", 3_000)];
+    /// let first = plan(asked, &corpus).closest().unwrap();
+    /// assert_eq!(first, [vec!["quokka"], vec!["fence", "island"]]);
+    /// ```
+    pub fn closest(&self) -> Option<Vec<Vec<&str>>> {
+        let sought: Vec<&QueryTerm> =
+            self.score.iter().filter(|term| self.seek.contains(&term.lexeme)).collect();
+        let most = u64::from(limits::TEXT_CANDIDATES);
+        let mut sum = 0;
+        let alone = sought
+            .iter()
+            .take_while(|term| {
+                sum += term.documents;
+                sum <= most
+            })
+            .count();
+        if alone == sought.len() || sought.len() < 2 {
+            return None;
+        }
+        let mut sets: Vec<Vec<&str>> =
+            sought[..alone].iter().map(|term| vec![term.lexeme.as_str()]).collect();
+        let beside = &sought[alone..sought.len().min(alone + limits::TEXT_PAIRED)];
+        for (n, one) in beside.iter().enumerate() {
+            for other in &beside[n + 1..] {
+                sets.push(vec![one.lexeme.as_str(), other.lexeme.as_str()]);
+            }
+        }
+        (!sets.is_empty()).then_some(sets)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_matches_are_sought_at_once_and_a_word_alone_is_enough() {
+        let term = |lexeme: &str, documents| QueryTerm { lexeme: lexeme.into(), documents };
+        let corpus = Corpus { documents: 100_000, words: 1_000_000 };
+
+        assert_eq!(plan(vec![term("a", 400), term("b", 600)], &corpus).closest(), None);
+        assert_eq!(plan(vec![term("a", 5_000)], &corpus).closest(), None);
+        let both = plan(vec![term("a", 5_000), term("b", 6_000)], &corpus);
+        assert_eq!(both.closest().unwrap(), [["a", "b"]]);
+    }
 
     #[test]
     fn function_words_count_only_when_nothing_else_is_asked() {
