@@ -183,10 +183,7 @@ impl Builder {
         // The model first: it needs no connection, so its mistakes are cheap.
         let model = match embedder {
             Some(embedder) => Prepared::Ready(Arc::clone(embedder)),
-            None => {
-                let choice: ModelChoice = config.embedder.model.parse()?;
-                choice.prepare(&config.embedder).await?
-            }
+            None => config.embedder.model.parse::<ModelChoice>()?.prepare(&config.embedder).await?,
         };
         if let Prepared::Ready(embedder) = &model {
             embedder.signature().check()?;
