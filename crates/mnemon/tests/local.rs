@@ -1,6 +1,8 @@
 //! The `local` model with the real weights of all-MiniLM-L6-v2, beside a reference that numpy
 //! computed without candle.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,11 +120,7 @@ async fn what_is_missing_or_not_usable_is_named() {
         let folder = folder_with(&others);
         fs::write(folder.path().join(broken), contents).unwrap();
         let message = refused(folder.path()).await;
-        assert!(
-            message.contains("is not usable") && message.contains(".json")
-                || message.contains(broken),
-            "{message}"
-        );
+        assert!(message.contains("is not usable"), "{broken}: {message}");
     }
     let folder = folder_with(&all);
     fs::create_dir(folder.path().join("1_Pooling")).unwrap();

@@ -1,5 +1,7 @@
 //! Vectors held in memory answer like a scan of the file, whatever other handles do meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
 mod common;
 
 use common::Place;

@@ -150,21 +150,14 @@ impl Index {
         let held = match std::mem::take(&mut *state) {
             State::Held(mut held) if held.set == set.id && span.reaches(held.seq) => {
                 held.follow(conn, span)?;
-                held
+                Some(held)
             }
             _ if !models::is_watched(conn, set.id)? => return Ok(()),
-            _ => match Held::load(conn, set, span, self.most_bytes)? {
-                Some(held) => held,
-                None => {
-                    *state = State::TooLarge { set: set.id, seq: span.last };
-                    return Ok(());
-                }
-            },
+            _ => Held::load(conn, set, span, self.most_bytes)?,
         };
-        *state = if held.bytes() > self.most_bytes {
-            State::TooLarge { set: set.id, seq: span.last }
-        } else {
-            State::Held(held)
+        *state = match held.filter(|held| held.bytes() <= self.most_bytes) {
+            Some(held) => State::Held(held),
+            None => State::TooLarge { set: set.id, seq: span.last },
         };
         gauge!(metric_names::VECTORS_HELD).set(state.bytes());
         Ok(())
