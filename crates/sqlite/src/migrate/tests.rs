@@ -5,45 +5,39 @@ use super::*;
 use crate::options::Location;
 use crate::store::SqliteStore;
 
-/// The newest step of this binary; every list below begins with its steps.
+/// The newest step of this binary.
 const OWN: i64 = STEPS[STEPS.len() - 1].version;
 
-/// A history one step longer, which only expands.
-const EXPANDED: &[Step] = &[
-    STEPS[0],
-    STEPS[1],
-    Step {
-        version: OWN + 1,
-        name: "expanded",
-        up: "alter table memories add column mood text; create table moods (mood text) strict;",
-        down: "drop table moods; alter table memories drop column mood;",
-    },
-];
+/// This binary's steps and more, as a newer one would have them.
+fn and(more: &[Step]) -> &'static [Step] {
+    let mut steps = STEPS.to_vec();
+    steps.extend_from_slice(more);
+    steps.leak()
+}
 
-/// One that contracts as well: older binaries could not go on.
-const CONTRACTED: &[Step] = &[
-    EXPANDED[0],
-    EXPANDED[1],
-    EXPANDED[2],
-    Step {
-        version: OWN + 2,
-        name: "contracted",
-        up: "update meta set min_binary = schema_version; drop table moods;",
-        down: "create table moods (mood text) strict; update meta set min_binary = 1;",
-    },
-];
+/// Only expands.
+const EXPANDED: Step = Step {
+    version: OWN + 1,
+    name: "expanded",
+    up: "alter table memories add column mood text; create table moods (mood text) strict;",
+    down: "drop table moods; alter table memories drop column mood;",
+};
 
-/// One whose last step fails half way.
-const BROKEN: &[Step] = &[
-    STEPS[0],
-    STEPS[1],
-    Step {
-        version: OWN + 1,
-        name: "broken",
-        up: "create table half (n) ; create table memories (n);",
-        down: "",
-    },
-];
+/// Contracts as well: older binaries could not go on.
+const CONTRACTED: Step = Step {
+    version: OWN + 2,
+    name: "contracted",
+    up: "update meta set min_binary = schema_version; drop table moods;",
+    down: "create table moods (mood text) strict; update meta set min_binary = 1;",
+};
+
+/// Fails half way.
+const BROKEN: Step = Step {
+    version: OWN + 1,
+    name: "broken",
+    up: "create table half (n) ; create table memories (n);",
+    down: "",
+};
 
 fn place() -> (tempfile::TempDir, Options) {
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +59,7 @@ fn objects(options: &Options) -> Vec<String> {
 #[tokio::test]
 async fn this_binary_works_on_the_next_schema() {
     let (_folder, options) = place();
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED])).up().await.unwrap();
 
     let store = SqliteStore::open(options.clone()).await.unwrap();
     let scope = Scope::local();
@@ -82,12 +76,12 @@ async fn this_binary_works_on_the_next_schema() {
 #[tokio::test]
 async fn a_contracted_schema_refuses_the_binary_before_and_admits_the_one_after() {
     let (_folder, options) = place();
-    SqliteMigrator::with_steps(options.clone(), CONTRACTED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED, CONTRACTED])).up().await.unwrap();
 
     let refused = SqliteStore::open(options.clone()).await.unwrap_err();
 
     assert!(matches!(refused, Error::Setup { .. }), "{refused}");
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).verify().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED])).verify().await.unwrap();
     let old = SqliteMigrator::new(options);
     assert!(matches!(old.verify().await, Err(Error::Setup { .. })));
     assert!(matches!(old.up().await, Err(Error::Setup { .. })));
@@ -97,7 +91,7 @@ async fn a_contracted_schema_refuses_the_binary_before_and_admits_the_one_after(
 #[tokio::test]
 async fn a_step_back_leaves_the_schema_as_it_was_before() {
     let (_folder, options) = place();
-    let migrator = SqliteMigrator::with_steps(options.clone(), EXPANDED);
+    let migrator = SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED]));
     SqliteMigrator::new(options.clone()).up().await.unwrap();
     let before = objects(&options);
     migrator.up().await.unwrap();
@@ -122,10 +116,16 @@ async fn all_the_way_down_and_up_again_works_with_an_embedding_set() {
     store.memories().register_model(&model).await.unwrap();
     let memory = NewMemory { embedding: Some(vec![1.0, 0.0]), ..NewMemory::new("with a vector") };
     store.memories().remember(&Scope::local(), memory).await.unwrap();
+    let other = mnemon_core::memories::ModelSignature { name: "other".into(), ..model };
+    store.embedding_sets().begin(&other).await.unwrap();
     store.close().await;
     let migrator = SqliteMigrator::new(options.clone());
 
+    migrator.down(SETS - 1).await.unwrap();
+    let tables = objects(&options).iter().filter(|sql| sql.contains("embeddings_")).count();
     migrator.down(0).await.unwrap();
+
+    assert_eq!(tables, 1, "the active set stays");
 
     assert_eq!(objects(&options), ["CREATE TABLE sqlite_sequence(name,seq)"]);
     assert_eq!(migrator.up().await.unwrap().len(), STEPS.len());
@@ -138,7 +138,7 @@ async fn a_step_that_fails_leaves_nothing_of_itself() {
     SqliteMigrator::new(options.clone()).up().await.unwrap();
     let before = objects(&options);
 
-    let failed = SqliteMigrator::with_steps(options.clone(), BROKEN).up().await;
+    let failed = SqliteMigrator::with_steps(options.clone(), and(&[BROKEN])).up().await;
 
     assert!(matches!(failed, Err(Error::Backend { .. })));
     assert_eq!(objects(&options), before);
@@ -159,7 +159,7 @@ async fn a_step_that_is_not_there_cannot_be_gone_back_to() {
 #[tokio::test]
 async fn the_script_is_what_up_does_and_looking_makes_no_file() {
     let (folder, options) = place();
-    let migrator = SqliteMigrator::with_steps(options.clone(), EXPANDED);
+    let migrator = SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED]));
 
     let script = migrator.script().await.unwrap();
 
@@ -171,6 +171,6 @@ async fn the_script_is_what_up_does_and_looking_makes_no_file() {
     let by_hand = objects(&options);
     migrator.verify().await.unwrap();
     let (_other, options) = place();
-    SqliteMigrator::with_steps(options.clone(), EXPANDED).up().await.unwrap();
+    SqliteMigrator::with_steps(options.clone(), and(&[EXPANDED])).up().await.unwrap();
     assert_eq!(objects(&options), by_hand);
 }
