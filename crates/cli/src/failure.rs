@@ -152,7 +152,11 @@ fn fix(error: &Error) -> Option<String> {
             "choose another key, or delete what is there first".to_owned()
         }
         Error::ModelMismatch { registered, .. } => {
-            format!("open it with the model it is registered for, {}", registered.name)
+            format!(
+                "open it with the model it is registered for, {}, or go over to another one: `mnemon \
+                 reembed --model …`",
+                registered.name
+            )
         }
         Error::Unavailable { .. } => {
             "check the server and the network, then try again; -v says more".to_owned()

@@ -53,7 +53,10 @@ impl ReembedArgs {
         if self.abandon {
             confirm(self.yes, "drops the set that is being filled")?;
             let dropped = db.memories().abandon_reembedding().await?;
-            let said = || format!("dropped {dropped} sets that were being filled");
+            let said = || match dropped {
+                0 => "no set was being filled".to_owned(),
+                _ => "dropped the set that was being filled".to_owned(),
+            };
             return Ok(context.output.result(&json!({ "dropped": dropped }), said)?);
         }
         let registered = db.memories().registered_model().await?;
@@ -93,8 +96,7 @@ impl ReembedArgs {
             Some(registered) if registered != *model => {
                 let drops = if self.drop_old { ", and drops the vectors before" } else { "" };
                 format!(
-                    "goes over from {} to {}: programs open with the new model from then \
-                     on{drops}",
+                    "goes over from {} to {}, with which programs open from then on{drops}",
                     registered.name, model.name
                 )
             }
@@ -131,7 +133,7 @@ fn sentence(report: &ReembedReport) -> String {
     }
     text += if report.switched { "; recall goes by it now" } else { "; recall went by it already" };
     if report.dropped > 0 {
-        text += &format!("; dropped {} old sets", report.dropped);
+        text += "; dropped the old vectors";
     }
     text
 }

@@ -119,7 +119,7 @@ pub(crate) fn remember_all(
     memories: &[Prepared],
     naming: Naming,
 ) -> Done<Vec<Remembered>> {
-    let with_vectors = memories.iter().any(|prepared| prepared.has_vectors());
+    let with_vectors = memories.iter().any(Prepared::has_vectors);
     let sets = if with_vectors { models::sets(conn)? } else { Vec::new() };
     for (at, prepared) in memories.iter().enumerate() {
         prepared.placed(&sets).map_err(|error| naming.name(at, error))?;

@@ -124,10 +124,16 @@ async fn all_the_way_down_and_up_again_works_with_an_embedding_set() {
     store.memories().register_model(&model).await.unwrap();
     let memory = NewMemory { embedding: Some(vec![1.0, 0.0]), ..NewMemory::new("with a vector") };
     store.memories().remember(&Scope::local(), memory).await.unwrap();
+    let other = mnemon_core::memories::ModelSignature { name: "other".into(), ..model };
+    store.embedding_sets().begin(&other).await.unwrap();
     store.close().await;
     let migrator = SqliteMigrator::new(options.clone());
 
+    migrator.down(SETS - 1).await.unwrap();
+    let tables = objects(&options).iter().filter(|sql| sql.contains("embeddings_")).count();
     migrator.down(0).await.unwrap();
+
+    assert_eq!(tables, 1, "the active set stays");
 
     assert_eq!(objects(&options), ["CREATE TABLE sqlite_sequence(name,seq)"]);
     assert_eq!(migrator.up().await.unwrap().len(), STEPS.len());
