@@ -55,7 +55,7 @@ impl Together {
         match self.enter(job) {
             Entered::Place(job) => {
                 let place = Place { together: Arc::clone(self), link: link.clone() };
-                place.write(vec![job]).await;
+                place.write(vec![*job]).await;
             }
             Entered::Waits => {}
             Entered::Full(error) => return Some(Err(error)),
@@ -73,7 +73,7 @@ impl Together {
         let mut state = self.state();
         if state.writers < limits::CLAIM_WRITERS {
             state.writers += 1;
-            return Entered::Place(job);
+            return Entered::Place(Box::new(job));
         }
         if state.waiting.len() >= limits::WAITING_MAX as usize {
             return Entered::Full(Error::Unavailable {
@@ -119,7 +119,7 @@ impl Together {
 /// What became of a claim that came.
 enum Entered {
     /// A place was free.
-    Place(Job),
+    Place(Box<Job>),
     /// It waits.
     Waits,
     /// Too many wait.
