@@ -215,7 +215,8 @@ impl Plan {
         let mut put = Put::new(Thread::new(thread)).channel("by", ChannelValue::json(&json!(name)));
         if n.is_multiple_of(2) {
             // In parts, most of which the thread has already.
-            let bytes = (0..8_000 + u32::from(n % 8 == 0)).flat_map(u32::to_le_bytes).collect();
+            let bytes =
+                (0..8_000 + u32::from(n.is_multiple_of(8))).flat_map(u32::to_le_bytes).collect();
             put = put.channel("long", ChannelValue { type_tag: "bytes".into(), bytes });
         }
         if !own {

@@ -33,9 +33,9 @@ fn secret(seed: &str) -> [u8; 32] {
 }
 
 /// Keys by id and seed; the first is the current one.
-pub(crate) fn keys(all: &[(&'static str, &str)]) -> Option<Arc<dyn KeyProvider>> {
+fn keys(all: &[(&'static str, &str)]) -> Arc<dyn KeyProvider> {
     let keys = all.iter().map(|&(id, seed)| (id, secret(seed))).collect();
-    Some(Arc::new(Keys { current: all[0].0, keys }))
+    Arc::new(Keys { current: all[0].0, keys })
 }
 
 impl KeyProvider for Keys {
@@ -90,7 +90,7 @@ async fn is_whole(ctx: &Ctx, thread: &Thread) {
 }
 
 pub(crate) async fn what_is_encrypted_comes_back(ctx: &Ctx) {
-    ctx.checkpoints().seal_with(keys(&[("k1", "a")]));
+    ctx.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     let ids = grown(ctx).await;
 
     is_whole(ctx, &thread()).await;
@@ -101,14 +101,14 @@ pub(crate) async fn what_is_encrypted_comes_back(ctx: &Ctx) {
     let found = ctx.checkpoints().list(&acme(), &filter, &Page::first(10)).await.expect("a page");
     assert_eq!(found.items.iter().map(|info| info.version).collect::<Vec<_>>(), [2]);
     let another = ctx.another().await;
-    another.checkpoints().seal_with(keys(&[("k1", "a")]));
+    another.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     let newest = another.checkpoints().get(&acme(), &thread(), None).await.expect("is there");
     assert_eq!(newest.channels["long"], long(3));
     another.close().await;
 }
 
 pub(crate) async fn equal_parts_are_stored_once_under_keys_too(ctx: &Ctx) {
-    ctx.checkpoints().seal_with(keys(&[("k1", "a")]));
+    ctx.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     let mut value = long(7);
     put(ctx, Put::new(thread()).channel("a", value.clone())).await;
     let before = ctx.rows("checkpoint_chunks").await;
@@ -123,13 +123,13 @@ pub(crate) async fn equal_parts_are_stored_once_under_keys_too(ctx: &Ctx) {
 }
 
 pub(crate) async fn another_key_is_told_from_a_missing_one(ctx: &Ctx) {
-    ctx.checkpoints().seal_with(keys(&[("k1", "a")]));
+    ctx.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     let ids = grown(ctx).await;
     let (store, page) = (ctx.checkpoints(), Page::first(10));
 
     for (keys, part) in [
-        (keys(&[("k1", "b")]), "key k1 is not the one it was written with"),
-        (keys(&[("k2", "a")]), "key k1 is not among the keys"),
+        (Some(keys(&[("k1", "b")])), "key k1 is not the one it was written with"),
+        (Some(keys(&[("k2", "a")])), "key k1 is not among the keys"),
         (None, "key k1 is needed, and no keys are configured"),
     ] {
         store.seal_with(keys);
@@ -151,16 +151,16 @@ pub(crate) async fn another_key_is_told_from_a_missing_one(ctx: &Ctx) {
 
 pub(crate) async fn a_new_key_takes_over_put_by_put(ctx: &Ctx) {
     let store = ctx.checkpoints();
-    store.seal_with(keys(&[("k1", "a")]));
+    store.seal_with(Some(keys(&[("k1", "a")])));
     grown(ctx).await;
-    store.seal_with(keys(&[("k2", "b"), ("k1", "a")]));
+    store.seal_with(Some(keys(&[("k2", "b"), ("k1", "a")])));
     is_whole(ctx, &thread()).await;
 
     // What the put inherits comes under the new key with it.
     let next = Put { metadata: json!({ "step": 11 }), ..Put::new(thread()) };
     let next = put(ctx, next.channel("short", text("three"))).await;
 
-    store.seal_with(keys(&[("k2", "b")]));
+    store.seal_with(Some(keys(&[("k2", "b")])));
     let newest = store.get(&acme(), &thread(), None).await.expect("needs the new key only");
     assert_eq!((&newest.channels["short"], &newest.channels["long"]), (&text("three"), &long(3)));
     assert_eq!((newest.version, newest.metadata), (3, json!({ "step": 11 })));
@@ -174,7 +174,7 @@ pub(crate) async fn a_new_key_takes_over_put_by_put(ctx: &Ctx) {
 pub(crate) async fn what_is_not_encrypted_is_refused(ctx: &Ctx) {
     let (store, page) = (ctx.checkpoints(), Page::first(10));
     let ids = grown(ctx).await;
-    store.seal_with(keys(&[("k1", "a")]));
+    store.seal_with(Some(keys(&[("k1", "a")])));
     let part = "holds what is not encrypted, and encryption is on";
 
     unopened(store.get(&acme(), &thread(), None).await, None, part);
@@ -194,7 +194,7 @@ pub(crate) async fn what_is_not_encrypted_is_refused(ctx: &Ctx) {
 }
 
 pub(crate) async fn readable_values_and_keys_exclude_each_other(ctx: &Ctx) {
-    ctx.checkpoints().seal_with(keys(&[("k1", "a")]));
+    ctx.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     let value = ChannelValue::json(&json!({ "a": 1 }));
     let readable = Put { readable: true, ..Put::new(thread()) }.channel("a", value);
 
@@ -203,27 +203,27 @@ pub(crate) async fn readable_values_and_keys_exclude_each_other(ctx: &Ctx) {
 
 pub(crate) async fn a_copy_is_encrypted_for_its_own_place(ctx: &Ctx) {
     let store = ctx.checkpoints();
-    store.seal_with(keys(&[("k1", "a")]));
+    store.seal_with(Some(keys(&[("k1", "a")])));
     grown(ctx).await;
     let below = thread().namespace("below");
     put(ctx, Put::new(below.clone()).channel("short", text("sub"))).await;
-    store.seal_with(keys(&[("k2", "b"), ("k1", "a")]));
+    store.seal_with(Some(keys(&[("k2", "b"), ("k1", "a")])));
 
     assert_eq!(store.copy_thread(&acme(), "t", "copy").await.expect("is copied"), 3);
 
-    store.seal_with(keys(&[("k2", "b")]));
+    store.seal_with(Some(keys(&[("k2", "b")])));
     is_whole(ctx, &Thread::new("copy")).await;
     let copied = Thread::new("copy").namespace("below");
     let copied = store.get(&acme(), &copied, None).await.expect("is there");
     assert_eq!(copied.channels["short"], text("sub"));
     store.delete_thread(&acme(), "copy", None).await.expect("goes");
-    store.seal_with(keys(&[("k1", "a")]));
+    store.seal_with(Some(keys(&[("k1", "a")])));
     is_whole(ctx, &thread()).await;
 }
 
 pub(crate) async fn a_step_puts_under_keys(ctx: &Ctx) {
     let store = ctx.checkpoints();
-    store.seal_with(keys(&[("k1", "a")]));
+    store.seal_with(Some(keys(&[("k1", "a")])));
     let next = |n: &str| Put::new(thread()).channel("long", long(9)).channel("short", text(n));
     let id = |id: &str| RequestId::parse(id).expect("a valid id");
     let step = Step::new(id("s")).write(Write::Checkpoint(Box::new(next("one"))));
@@ -242,6 +242,6 @@ pub(crate) async fn a_step_puts_under_keys(ctx: &Ctx) {
 }
 
 pub(crate) async fn random_operations_under_keys_agree_with_a_tree(ctx: &Ctx) {
-    ctx.checkpoints().seal_with(keys(&[("k1", "a")]));
+    ctx.checkpoints().seal_with(Some(keys(&[("k1", "a")])));
     random::run(ctx, 3).await;
 }

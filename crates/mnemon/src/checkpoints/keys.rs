@@ -164,7 +164,8 @@ impl KeyProvider for KeyFile {
 fn refuse_strangers(path: &Path, file: &str) -> std::io::Result<Result<()>> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 == 0 {
+    let others = mode & 0o077;
+    if others == 0 {
         return Ok(Ok(()));
     }
     Ok(Err(Error::setup(
