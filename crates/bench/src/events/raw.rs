@@ -122,7 +122,7 @@ async fn unnest(
         .bind(after)
         .bind(&ids)
         .bind(&kinds)
-        .bind(&data.iter().map(|value| sqlx::types::Json(*value)).collect::<Vec<_>>())
+        .bind(data.iter().map(|value| sqlx::types::Json(*value)).collect::<Vec<_>>())
         .bind(&correlations)
         .execute(conn)
         .await?;
