@@ -43,6 +43,7 @@ fn id(n: u32) -> MemoryId {
 }
 
 /// A direction of its own for every number.
+#[expect(clippy::cast_possible_truncation, reason = "a sine")]
 fn vector(n: u32) -> Vec<f32> {
     (1..=DIMENSION).map(|k| f64::from((n + 1) * k * k + n % 7 * k).sin() as f32).collect()
 }
