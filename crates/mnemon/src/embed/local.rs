@@ -153,12 +153,12 @@ struct Length {
 
 #[derive(Deserialize)]
 struct Pooling {
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_tokens: bool,
+    #[serde(default, rename = "pooling_mode_cls_token")]
+    cls: bool,
+    #[serde(default, rename = "pooling_mode_max_tokens")]
+    max: bool,
+    #[serde(default, rename = "pooling_mode_mean_tokens")]
+    mean: bool,
 }
 
 impl Files {
@@ -194,8 +194,7 @@ impl Files {
     fn check_pooling(&self, folder: &Path) -> Result<()> {
         let Some(bytes) = &self.pooling else { return Ok(()) };
         let pooling: Pooling = parse(folder, POOLING, bytes)?;
-        let other = pooling.pooling_mode_cls_token || pooling.pooling_mode_max_tokens;
-        if other || !pooling.pooling_mode_mean_tokens {
+        if pooling.cls || pooling.max || !pooling.mean {
             return Err(unusable(folder, POOLING, &"it does not pool by the mean of the tokens"));
         }
         Ok(())
