@@ -24,6 +24,9 @@ const ROUNDS: usize = 8;
 /// The first whole year that a `timestamptz` holds.
 const FIRST_YEAR: i32 = -4712;
 
+/// A memory's id, the hash of its text, and what a model made of it.
+type Vector<'d> = (Uuid, &'d [u8; 32], &'d [f32]);
+
 /// A memory checked, cut into words and named; writing it again writes the same row.
 pub(crate) struct Draft {
     pub(super) id: Uuid,
@@ -178,7 +181,7 @@ pub(crate) async fn all(
         let first = outcomes[&first];
         outcomes.insert(repeat, Remembered { created: false, ..first });
     }
-    let mut vectors: Vec<Vec<(Uuid, &[u8; 32], &[f32])>> = vec![Vec::new(); sets.len()];
+    let mut vectors: Vec<Vec<Vector<'_>>> = vec![Vec::new(); sets.len()];
     for draft in drafts.iter().filter(|draft| outcomes[&draft.id].created) {
         for (at, vector) in draft.placed(&sets)? {
             vectors[at].push((draft.id, &draft.hash, vector));
