@@ -14,6 +14,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct ReembedArgs {
     /// Only count, and estimate how long it would take
     #[arg(long)]
@@ -127,10 +128,11 @@ fn sentence(report: &ReembedReport) -> String {
             report.lacking
         );
     }
-    let mut text = format!("embedded {} memories by {model}", report.rows);
-    if report.skipped > 0 {
-        text += &format!("; {} changed meanwhile", report.skipped);
-    }
+    let changed = match report.skipped {
+        0 => String::new(),
+        skipped => format!("; {skipped} changed meanwhile"),
+    };
+    let mut text = format!("embedded {} memories by {model}{changed}", report.rows);
     text += if report.switched { "; recall goes by it now" } else { "; recall went by it already" };
     if report.dropped > 0 {
         text += "; dropped the old vectors";
