@@ -94,16 +94,15 @@ async fn a_killed_consumer(url: &str) {
         let next = tokio::time::timeout(Duration::from_mins(1), consumer.next());
         let handed = next.await.expect("something is handed out in time").unwrap();
         let (stream, version) = (handed.event.stream.clone(), handed.event.version);
-        match heads.get(&stream) {
-            Some(last) => assert_eq!(version, last + 1, "of {stream}"),
-            None => {
-                // The last one that was handled may not have been committed: it comes again.
-                let last = killed.get(&stream).copied().unwrap_or(0);
-                assert!(
-                    (last.max(1)..=last + 1).contains(&version),
-                    "{stream}: {version} after {last}"
-                );
-            }
+        if let Some(last) = heads.get(&stream) {
+            assert_eq!(version, last + 1, "of {stream}");
+        } else {
+            // The last one that was handled may not have been committed: it comes again.
+            let last = killed.get(&stream).copied().unwrap_or(0);
+            assert!(
+                (last.max(1)..=last + 1).contains(&version),
+                "{stream}: {version} after {last}"
+            );
         }
         heads.insert(stream, version);
         consumer.commit(&handed).await.unwrap();

@@ -197,7 +197,7 @@ pub(crate) async fn an_archive_of_another_log_is_new_here(ctx: &Ctx) {
     let archives = archives.archives();
     let mut events = archives.read_month(month, None, 100).await.expect("a month");
     for event in &mut events {
-        event.tenant = "moved".to_owned();
+        "moved".clone_into(&mut event.tenant);
         event.id = EventId(Uuid::now_v7());
         event.version += 40;
     }
