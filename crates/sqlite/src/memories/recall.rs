@@ -2,7 +2,7 @@
 //! branches in one read transaction, fused by core.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, fuse};
@@ -140,8 +140,9 @@ fn by_words(
         }
     }
     let plan = plan(terms, &corpus);
-    let candidates = candidates(&mut lexicon, asked, &plan, values)?;
-    Ok(bm25::rank(&candidates, &plan.score, &corpus, question.branch_limit() as usize))
+    let limit = question.branch_limit() as usize;
+    let candidates = candidates(&mut lexicon, asked, &plan, values, limit)?;
+    Ok(bm25::rank(&candidates, &plan.score, &corpus, limit))
 }
 
 fn corpus(conn: &Connection, tenant: &str) -> Done<Option<Corpus>> {
@@ -227,14 +228,39 @@ impl Posting<'_> {
     }
 }
 
-/// The newest [`limits::TEXT_CANDIDATES`] memories that hold a word sought, hold what is required
-/// and nothing that is excluded, and that the scope and the filter let through. Postings are
-/// merged newest first, so that reading stops at the cap however common a word is.
+/// The candidates: what the plan seeks first, and where that is fewer than the branch wants, the
+/// newest of everything it seeks.
 fn candidates(
     lexicon: &mut Lexicon<'_>,
     asked: &Question,
     plan: &Plan,
     values: &[Named<'_>],
+    limit: usize,
+) -> Done<Vec<Candidate<MemoryId>>> {
+    let mut found = Vec::new();
+    if let Some(closest) = plan.closest() {
+        found = matching(lexicon, asked, plan, values, &closest)?;
+        if found.len() >= limit {
+            return Ok(found);
+        }
+    }
+    let any: Vec<Vec<&str>> = plan.seek.iter().map(|word| vec![word.as_str()]).collect();
+    let known: HashSet<MemoryId> = found.iter().map(|candidate| candidate.key).collect();
+    let rest = matching(lexicon, asked, plan, values, &any)?;
+    found.extend(rest.into_iter().filter(|candidate| !known.contains(&candidate.key)));
+    Ok(found)
+}
+
+/// The newest [`limits::TEXT_CANDIDATES`] memories that hold all words of one of the sets sought,
+/// hold what is required and nothing that is excluded, and that the scope and the filter let
+/// through. Postings are merged newest first, so that reading stops at the cap however common a
+/// word is.
+fn matching(
+    lexicon: &mut Lexicon<'_>,
+    asked: &Question,
+    plan: &Plan,
+    values: &[Named<'_>],
+    sets: &[Vec<&str>],
 ) -> Done<Vec<Candidate<MemoryId>>> {
     let mut required = Vec::new();
     for phrase in &asked.required {
@@ -251,8 +277,16 @@ fn candidates(
     let mut beside = Vec::new();
     for QueryTerm { lexeme, .. } in &plan.score {
         let Some(term) = lexicon.term(lexeme)? else { continue };
-        if plan.seek.contains(lexeme) { &mut sought } else { &mut beside }.push((lexeme, term.id));
+        let is_sought = sets.iter().any(|set| set.contains(&lexeme.as_str()));
+        if is_sought { &mut sought } else { &mut beside }.push((lexeme, term.id));
     }
+    // A set whose words are not all there holds nothing.
+    let sets: Vec<Vec<usize>> = sets
+        .iter()
+        .filter_map(|set| {
+            set.iter().map(|word| sought.iter().position(|(lexeme, _)| lexeme == word)).collect()
+        })
+        .collect();
 
     let conn = lexicon.conn;
     let mut statements = Vec::with_capacity(sought.len());
@@ -263,21 +297,23 @@ fn candidates(
     let mut gate = Gate::new(conn, values)?;
     let mut posting = Posting(conn.prepare_cached(sql::POSTING)?);
     let mut found = Vec::new();
-    while let Some(next) = merge.next()? {
-        let memory = next.memory;
+    while let Some((memory, words)) = merge.next()? {
+        if !sets.iter().any(|set| set.iter().all(|list| merge.holds(*list))) {
+            continue;
+        }
         let Some(id) = gate.admit(memory)? else { continue };
         if !all(&required, |known| known.stands_in(&mut posting, memory))?
             || any(&excluded, |known| known.stands_in(&mut posting, memory))?
         {
             continue;
         }
-        let mut counts = next.counts;
+        let mut counts = merge.counts();
         for (lexeme, term) in &beside {
             if let Some(bytes) = posting.find(*term, memory)? {
                 counts.insert((*lexeme).clone(), words::weighted(&bytes)?);
             }
         }
-        found.push(Candidate { key: id, words: next.words, counts });
+        found.push(Candidate { key: id, words, counts });
         if found.len() >= limits::TEXT_CANDIDATES as usize {
             break;
         }
@@ -328,19 +364,14 @@ pub(super) fn place(statement: &Statement<'_>, name: &str) -> Done<usize> {
     Ok(statement.parameter_index(name)?.expect("the statement's fragments bind this name"))
 }
 
-/// One memory of the merged postings.
-struct Merged {
-    memory: i64,
-    words: u32,
-    counts: HashMap<String, f64>,
-}
-
 /// Postings of several words as one list, newest memory first.
 struct Merge<'s> {
     lists: Vec<(&'s str, Rows<'s>)>,
     /// What each list stands at: memory, words, weighted count. The heap holds (memory, list).
     heads: Vec<(u32, f64)>,
     heap: BinaryHeap<(i64, Reverse<usize>)>,
+    /// The lists that hold the memory that was merged last, each with its weighted count.
+    merged: Vec<(usize, f64)>,
 }
 
 impl<'s> Merge<'s> {
@@ -352,6 +383,7 @@ impl<'s> Merge<'s> {
             lists: Vec::new(),
             heads: vec![(0, 0.0); sought.len()],
             heap: BinaryHeap::new(),
+            merged: Vec::new(),
         };
         for (statement, (lexeme, term)) in statements.iter_mut().zip(sought) {
             merge.lists.push((lexeme.as_str(), statement.query([term])?));
@@ -370,16 +402,29 @@ impl<'s> Merge<'s> {
         Ok(())
     }
 
-    fn next(&mut self) -> Done<Option<Merged>> {
+    /// The next memory, and how many words it has.
+    fn next(&mut self) -> Done<Option<(i64, u32)>> {
+        self.merged.clear();
         let Some(&(memory, Reverse(first))) = self.heap.peek() else { return Ok(None) };
-        let mut merged = Merged { memory, words: self.heads[first].0, counts: HashMap::new() };
+        let words = self.heads[first].0;
         while let Some(&(same, Reverse(list))) = self.heap.peek()
             && same == memory
         {
             self.heap.pop();
-            merged.counts.insert(self.lists[list].0.to_owned(), self.heads[list].1);
+            self.merged.push((list, self.heads[list].1));
             self.advance(list)?;
         }
-        Ok(Some(merged))
+        Ok(Some((memory, words)))
+    }
+
+    /// Whether a list holds the memory that was merged last.
+    fn holds(&self, list: usize) -> bool {
+        self.merged.iter().any(|(held, _)| *held == list)
+    }
+
+    /// How often each word stands in the memory that was merged last, weighted.
+    fn counts(&self) -> HashMap<String, f64> {
+        let count = |(list, count): &(usize, f64)| (self.lists[*list].0.to_owned(), *count);
+        self.merged.iter().map(count).collect()
     }
 }
