@@ -59,6 +59,12 @@ impl Place {
                     [time.num_microseconds().unwrap()],
                 )
                 .unwrap();
+                // A process killed on its turn leaves its right to the task behind.
+                file.execute(
+                    "update upkeep_tasks set expires_at = expires_at - ?1",
+                    [time.num_microseconds().unwrap()],
+                )
+                .unwrap();
             }
         }
     }

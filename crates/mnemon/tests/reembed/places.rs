@@ -64,8 +64,21 @@ async fn of_server(url: &str, set: SetId) -> Vec<Row> {
     use sqlx::Connection as _;
 
     let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    let segments: Vec<i32> = sqlx::query_scalar(
+        "select number from mnemon.embedding_segments where set_id = $1 and state = 'ready'",
+    )
+    .bind(set.0)
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    let parts = segments.into_iter().map(|number| format!("_seg_{number}"));
+    let parts: Vec<String> = std::iter::once(String::new())
+        .chain(parts)
+        .map(|part| format!("select * from mnemon.embeddings_{set}{part}"))
+        .collect();
+    let parts = parts.join(" union all ");
     let sql = format!(
-        "select m.id, m.content, e.embedding::real[] from mnemon.embeddings_{set} e \
+        "select m.id, m.content, e.embedding::real[] from ({parts}) e \
          join mnemon.memories m on m.tenant = e.tenant and m.id = e.memory_id \
          where e.content_hash = m.content_hash"
     );

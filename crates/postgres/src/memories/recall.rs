@@ -44,12 +44,17 @@ pub(super) async fn recall(
     let mut fusion = asked.fusion;
     let mut by_vector = Vec::new();
     if let (Some(set), Some(vector)) = (&set, &asked.embedding) {
+        // Of the active set they are known; a retired one's are read in the same snapshot.
+        let tables = match set.state {
+            SetState::Active => ground.tables,
+            _ => segments::tables(conn, set).await?,
+        };
         let near = Near {
             scope,
             filter: &asked.filter,
             vector,
             limit,
-            tables: &ground.tables,
+            tables: &tables,
             documents: ground.corpus.documents,
             indexed: ground.indexed,
         };

@@ -44,6 +44,24 @@ pub(super) async fn page(
     set: Option<&Set>,
     page: &Page,
 ) -> Result<Paged<Lacking>, Fault> {
+    let Some(set) = set else { return page_of(conn, &[], page).await };
+    let mut parts = segments::tables(conn, set).await?;
+    loop {
+        let found = page_of(conn, &parts, page).await?;
+        // Upkeep may have moved vectors into a segment between the two statements.
+        let now = segments::tables(conn, set).await?;
+        if now == parts {
+            return Ok(found);
+        }
+        parts = now;
+    }
+}
+
+async fn page_of(
+    conn: &mut PgConnection,
+    parts: &[String],
+    page: &Page,
+) -> Result<Paged<Lacking>, Fault> {
     let mut query = QueryBuilder::new(
         "select m.tenant, m.id, m.content, m.content_hash from mnemon.memories m where ",
     );
@@ -57,9 +75,7 @@ pub(super) async fn page(
         query.push(" and (m.tenant, m.id) > (").push_bind(tenant.to_owned());
         query.push(", ").push_bind(id).push(")");
     }
-    if let Some(set) = set {
-        push_lacking(&mut query, &segments::tables(conn, set).await?);
-    }
+    push_lacking(&mut query, parts);
     query.push(" order by m.tenant, m.id limit ").push_bind(i64::from(page.limit) + 1);
     let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
     let rows = rows.into_iter().map(lacking).collect::<Result<Vec<_>, Error>>()?;

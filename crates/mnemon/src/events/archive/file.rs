@@ -225,9 +225,19 @@ impl Reader {
             if !whole {
                 return Err(broken(&self.path, "it is not what was written"));
             }
+            self.end_of_file()?;
             self.end = Some(end);
         }
         Ok(events)
+    }
+
+    /// Nothing may follow the end, and nothing of the file may be missing behind it.
+    fn end_of_file(&mut self) -> Result<()> {
+        match self.lines.read_line(&mut String::new()) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(broken(&self.path, "it goes on after its end")),
+            Err(error) => Err(broken(&self.path, &error.to_string())),
+        }
     }
 }
 
