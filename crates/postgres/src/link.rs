@@ -399,7 +399,16 @@ impl Link {
                 .await?;
         }
         *stage = Stage::Working;
-        let value = work(&mut tx).future.await?;
+        let done = work(&mut tx).future.await;
+        let value = match done {
+            Ok(value) => value,
+            Err(fault) => {
+                // Dropped, it would be rolled back some time later: whoever hears of the error would
+                // find its own locks still there. A connection that is gone has none.
+                let _ = tx.rollback().await;
+                return Err(fault);
+            }
+        };
         *stage = Stage::Committing;
         tx.commit().await?;
         Ok(value)
