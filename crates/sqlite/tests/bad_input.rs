@@ -161,7 +161,7 @@ async fn a_damaged_page_is_corrupt_and_the_handle_lives_on() {
 #[tokio::test]
 async fn a_full_disk_refuses_the_write_keeps_what_was_acknowledged_and_the_handle() {
     let place = Place::new();
-    let options = Options { max_bytes: Some(512 * 1024), ..place.options() };
+    let options = Options { max_bytes: Some(1024 * 1024), ..place.options() };
     let store = SqliteStore::open(options).await.unwrap();
     let mut kept = Vec::new();
 

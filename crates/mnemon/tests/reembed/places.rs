@@ -33,6 +33,10 @@ impl Place {
     }
 
     /// Every vector of a set with the text of its memory, read behind the library's back.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "a server is asked, a file is read")
+    )]
     pub(crate) async fn vectors(&self, set: SetId) -> Vec<Row> {
         match self {
             Self::File(folder) => of_file(&folder.path().join("m.db"), set),
