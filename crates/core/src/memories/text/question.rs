@@ -165,8 +165,8 @@ impl Plan {
     /// let term = |lexeme: &str, documents| QueryTerm { lexeme: lexeme.into(), documents };
     /// let corpus = Corpus { documents: 100_000, words: 1_000_000 };
     /// let asked = vec![term("quokka", 9), term("island", 4_000), term("fence", 3_000)];
-    /// let first = plan(asked, &corpus).closest().unwrap();
-    /// assert_eq!(first, [vec!["quokka"], vec!["fence", "island"]]);
+    /// let plan = plan(asked, &corpus);
+    /// assert_eq!(plan.closest().unwrap(), [vec!["quokka"], vec!["fence", "island"]]);
     /// ```
     pub fn closest(&self) -> Option<Vec<Vec<&str>>> {
         let sought: Vec<&QueryTerm> =
