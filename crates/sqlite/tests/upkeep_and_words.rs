@@ -176,8 +176,9 @@ async fn expired_memories_wait_until_somebody_removes_them() {
 
 /// Expired memories that are still there.
 async fn lag(store: &SqliteStore) -> u64 {
-    let status = store.upkeep().status().await.unwrap();
-    status.iter().find(|task| task.name == Task::ExpiredMemories.name()).unwrap().lag
+    let status = store.upkeep().status().await.expect("every task");
+    let task = status.iter().find(|task| task.name == Task::ExpiredMemories.name());
+    task.expect("is one of them").lag
 }
 
 #[cfg(unix)]
