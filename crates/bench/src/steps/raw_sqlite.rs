@@ -169,9 +169,10 @@ impl Table {
         // The tables' names are constants of this file.
         let mut statement = conn.prepare(&format!("select * from {table} where tenant = ?1"))?;
         let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-        // SQLite numbers memories itself.
-        let kept: Vec<usize> =
-            (0..names.len()).filter(|at| table != "memories" || names[*at] != "memory").collect();
+        // SQLite numbers memories and events itself.
+        let numbered =
+            |name: &str| matches!((table, name), ("memories", "memory") | ("events", "position"));
+        let kept: Vec<usize> = (0..names.len()).filter(|at| !numbered(&names[*at])).collect();
         let rows = statement
             .query_map([tenant], |row| kept.iter().map(|at| row.get(*at)).collect())?
             .collect::<rusqlite::Result<Vec<Vec<Value>>>>()?;
