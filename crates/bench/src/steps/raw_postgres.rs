@@ -125,7 +125,11 @@ impl Table {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let texts: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
         // Names come from this file and from the catalog of a database the bench made.
-        let select = format!("select {} from mnemon.{table} where tenant = $1", texts.join(", "));
+        // A vector's row names its memory's: both are written again in one order.
+        let key = ["memory_id", "id"].into_iter().find(|key| names.contains(key));
+        let order = key.map_or_else(String::new, |key| format!(" order by {key}"));
+        let select =
+            format!("select {} from mnemon.{table} where tenant = $1{order}", texts.join(", "));
         let found = sqlx::query(AssertSqlSafe(select)).bind(tenant).fetch_all(&mut *conn).await?;
         let rows = found
             .iter()
