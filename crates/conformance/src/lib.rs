@@ -229,6 +229,7 @@ pub fn cases() -> Vec<Case> {
             every_fusion_is_cores,
             a_model_without_meaning_never_overtakes_a_word,
             one_branch_alone_keeps_its_order,
+            words_beyond_their_bound_count_for_what_the_vector_finds,
         }
         "memories" => memories::registry {
             the_same_model_again_is_a_no_op,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use mnemon_core::claims::adjudicate::next_time;
 use mnemon_core::locks::{Held, Verdict, decide};
 use mnemon_core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
-use mnemon_core::memories::fuse::{Fusion, fuse};
+use mnemon_core::memories::fuse::{Fusion, Words, fuse};
 use mnemon_core::memories::text::{Question, analyze};
 use mnemon_core::{Cursor, Fence, limits};
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn fusion_neither_loses_nor_doubles_a_hit(text in branch(), vector in branch(), fusion in fusion()) {
-        let fused = fuse(fusion, &text, &vector, 1_000);
+        let fused = fuse(fusion, Words::bounded(&text, 1_000), &vector, 1_000);
 
         let all: BTreeSet<u8> = text.iter().chain(&vector).map(|(key, _)| *key).collect();
         let found: BTreeSet<u8> = fused.iter().map(|hit| hit.key).collect();
@@ -74,9 +74,9 @@ proptest! {
 
     #[test]
     fn a_smaller_limit_is_a_prefix(text in branch(), vector in branch(), fusion in fusion(), limit in 0_usize..20) {
-        let all = fuse(fusion, &text, &vector, 1_000);
+        let all = fuse(fusion, Words::bounded(&text, 1_000), &vector, 1_000);
 
-        prop_assert_eq!(&fuse(fusion, &text, &vector, limit)[..], &all[..limit.min(all.len())]);
+        prop_assert_eq!(&fuse(fusion, Words::bounded(&text, 1_000), &vector, limit)[..], &all[..limit.min(all.len())]);
     }
 
     #[test]

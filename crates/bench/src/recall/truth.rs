@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use mnemon::core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
-use mnemon::core::memories::fuse::{Fusion, fuse};
+use mnemon::core::memories::fuse::{Fusion, Words, fuse};
 use mnemon::core::memories::text::plan;
 
 use super::data::{Data, Question, Slice};
@@ -66,17 +66,16 @@ impl<'d> Index<'d> {
             .collect();
         by_vector.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
         let by_words = self.by_words(slice, question);
-        let bounded = |branch_hits: &[(u32, f64)]| {
-            branch_hits.iter().take(branch).copied().collect::<Vec<_>>()
-        };
         let top = |hits: &[(u32, f64)]| hits.iter().take(limit).map(|(at, _)| *at).collect();
-        let fused = |text: &[(u32, f64)], vector: &[(u32, f64)]| {
-            let fused = fuse(Fusion::default(), text, vector, limit);
+        let fused = |bound: usize| {
+            let words = Words::bounded(&by_words, bound);
+            let vector = &by_vector[..bound.min(by_vector.len())];
+            let fused = fuse(Fusion::default(), words, vector, limit);
             fused.into_iter().map(|hit| hit.key).collect()
         };
         Truth {
-            hybrid: fused(&bounded(&by_words), &bounded(&by_vector)),
-            unbounded: fused(&by_words, &by_vector),
+            hybrid: fused(branch),
+            unbounded: fused(usize::MAX),
             text: top(&by_words),
             vector: top(&by_vector),
         }

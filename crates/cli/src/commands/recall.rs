@@ -169,8 +169,11 @@ fn print(recalled: &Recalled, output: &Output) -> std::io::Result<()> {
 /// Why a memory was found, in words.
 fn evidence(hit: &Hit) -> String {
     let mut lines = Vec::new();
-    if let (Some(rank), Some(score)) = (hit.text_rank, hit.text_score) {
-        lines.push(format!("words #{rank}, BM25 {score:.2}"));
+    match (hit.text_rank, hit.text_score) {
+        (Some(rank), Some(score)) => lines.push(format!("words #{rank}, BM25 {score:.2}")),
+        // Beyond the bound of its branch; the vector found it.
+        (None, Some(score)) => lines.push(format!("words, BM25 {score:.2}")),
+        _ => {}
     }
     if let (Some(rank), Some(similarity)) = (hit.vector_rank, hit.similarity) {
         lines.push(format!("vector #{rank}, similarity {similarity:.2}"));

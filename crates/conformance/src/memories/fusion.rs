@@ -1,6 +1,6 @@
 //! Words and vectors become one list, as core's pure function says, with evidence.
 
-use mnemon_core::memories::fuse::{Branch, fuse};
+use mnemon_core::memories::fuse::{Words, fuse};
 use mnemon_core::memories::{Fusion, Hit, ModelSignature, NewMemory, Recall};
 use mnemon_core::{MemoryId, limits};
 
@@ -53,22 +53,21 @@ async fn fuses_as(ctx: &Ctx, asked: Fusion, expected: Fusion) {
         .iter()
         .map(|hit| (hit.memory.id, hit.similarity.expect("by vector")))
         .collect();
-    let (text, similar): (&Branch<MemoryId>, &Branch<MemoryId>) = (&text, &similar);
 
     for limit in [1, 3, 10] {
         let embedding = Some(QUESTION.to_vec());
         let question = Recall { embedding, limit, fusion: asked, ..words() };
         let hits = ask(ctx, question).await;
 
-        let fused = fuse(expected, text, similar, limit as usize);
+        let fused = fuse(expected, Words::bounded(&text, text.len()), &similar, limit as usize);
         let wanted: Vec<MemoryId> = fused.iter().map(|hit| hit.key).collect();
         assert_eq!(ids(&hits), wanted, "{asked:?}, limit {limit}");
         for (hit, fused) in hits.iter().zip(&fused) {
             assert!((hit.score - fused.score).abs() < 1e-6, "{hit:?}: {fused:?}");
-            assert_eq!(hit.text_rank, fused.text.map(|(rank, _)| rank));
-            assert_eq!(hit.vector_rank, fused.vector.map(|(rank, _)| rank));
-            assert_eq!(hit.text_score.is_some(), fused.text.is_some());
-            assert_eq!(hit.similarity.is_some(), fused.vector.is_some());
+            assert_eq!(hit.text_rank, fused.text_rank);
+            assert_eq!(hit.vector_rank, fused.vector_rank);
+            assert_eq!(hit.text_score.is_some(), fused.text_score.is_some());
+            assert_eq!(hit.similarity.is_some(), fused.similarity.is_some());
         }
     }
 }
@@ -94,6 +93,29 @@ pub(crate) async fn a_model_without_meaning_never_overtakes_a_word(ctx: &Ctx) {
     fuses_as(ctx, Fusion::default(), Fusion::TextFirst).await;
     fuses_as(ctx, Fusion::Blend { text: 0.5 }, Fusion::TextFirst).await;
     fuses_as(ctx, Fusion::Rrf { k: 60.0 }, Fusion::Rrf { k: 60.0 }).await;
+}
+
+pub(crate) async fn words_beyond_their_bound_count_for_what_the_vector_finds(ctx: &Ctx) {
+    ctx.memories().register_model(&model(2)).await.expect("a first model");
+    // The longer, the less its word counts: the last ones are beyond the bound.
+    for length in 1..=limits::OVERFETCH_MIN + 5 {
+        let text = format!("quokka{}", " among others".repeat(length as usize));
+        let memory = NewMemory { embedding: Some(vec![0.0, 1.0]), ..NewMemory::new(text) };
+        ctx.memories().remember(&ada(), memory).await.expect("is kept");
+    }
+    let text = format!("quokka{}", " among others".repeat(200));
+    let memory = NewMemory { embedding: Some(QUESTION.to_vec()), ..NewMemory::new(text) };
+    let nearest = ctx.memories().remember(&ada(), memory).await.expect("is kept").id;
+
+    let fusion = Fusion::Blend { text: 0.1 };
+    let question = Recall { limit: 1, fusion, text: words().text, ..vector() };
+    let hits = ask(ctx, question).await;
+
+    assert_eq!(ids(&hits), [nearest]);
+    assert_eq!((hits[0].text_rank, hits[0].vector_rank), (None, Some(1)));
+    let score = hits[0].text_score.expect("it holds the word");
+    let best = ask(ctx, Recall { limit: 1, ..words() }).await[0].text_score.expect("the best");
+    assert!(hits[0].score > 0.9 && (hits[0].score - (0.9 + 0.1 * score / best)).abs() < 1e-6);
 }
 
 pub(crate) async fn one_branch_alone_keeps_its_order(ctx: &Ctx) {

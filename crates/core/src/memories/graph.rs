@@ -251,8 +251,7 @@ pub fn join(
     let mut all: BTreeMap<MemoryId, (Fused<MemoryId>, Option<Edge>)> =
         found.into_iter().map(|hit| (hit.key, (hit, None))).collect();
     for (key, Reached { weight, via, .. }) in reached {
-        let bare = Fused { key, score: 0.0, text: None, vector: None };
-        let hit = all.entry(key).or_insert((bare, None));
+        let hit = all.entry(key).or_insert_with(|| (Fused::bare(key), None));
         if weight * best > hit.0.score {
             hit.0.score = weight * best;
             hit.1 = Some(via);
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn activation_fades_by_the_hop_and_is_cut() {
-        let hit = Fused { key: id(1), score: 2.0, text: Some((1, 2.0)), vector: None };
+        let hit = Fused { score: 2.0, ..Fused::bare(id(1)) };
         let edges: Vec<Edge> = (1..9).map(|n| edge(n, n + 1, 1.0)).collect();
 
         let reached = walk(Walk::spreading(std::slice::from_ref(&hit)), &edges, 3);

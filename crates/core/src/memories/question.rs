@@ -121,7 +121,7 @@ pub struct Hit {
     pub memory: Memory,
     /// The fused score; larger is better; comparable within one answer only.
     pub score: f64,
-    /// Its place by words, from 1.
+    /// Its place by words, from 1; absent beyond the bound of their branch.
     pub text_rank: Option<u32>,
     /// Its BM25 score.
     #[doc(alias = "fts_score")]

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
-use mnemon_core::memories::fuse::{Fused, Fusion, fuse};
+use mnemon_core::memories::fuse::{Fused, Fusion, Words, fuse};
 use mnemon_core::memories::graph::{Walk, join};
 use mnemon_core::memories::text::{Plan, Question, plan};
 use mnemon_core::memories::{
@@ -39,7 +39,7 @@ pub(super) async fn recall(
     } else {
         let search = Search { scope, filter: &asked.filter, question: &question, plan: &plan };
         let found = search.candidates(conn, limit).await?;
-        bm25::rank(&found, &plan.score, &ground.corpus, limit as usize)
+        bm25::rank(&found, &plan.score, &ground.corpus, found.len())
     };
     let mut fusion = asked.fusion;
     let mut by_vector = Vec::new();
@@ -66,7 +66,8 @@ pub(super) async fn recall(
             fusion = Fusion::TextFirst;
         }
     }
-    let winners = fuse(fusion, &by_words, &by_vector, asked.limit as usize);
+    let words = Words::bounded(&by_words, limit as usize);
+    let winners = fuse(fusion, words, &by_vector, asked.limit as usize);
     if winners.is_empty() {
         return Ok(Vec::new());
     }
@@ -93,8 +94,10 @@ async fn spread(
         .map(|hit| Fused {
             key: MemoryId(hit.key),
             score: hit.score,
-            text: hit.text,
-            vector: hit.vector,
+            text_rank: hit.text_rank,
+            text_score: hit.text_score,
+            vector_rank: hit.vector_rank,
+            similarity: hit.similarity,
         })
         .collect();
     let Some(depth) = asked.spread else {
@@ -129,10 +132,10 @@ fn hits(winners: Vec<Winner>, rows: Vec<Memory>, fading: &HashMap<Uuid, f64>) ->
             Some(Hit {
                 memory: rows.remove(&fused.key)?,
                 score: fused.score,
-                text_rank: fused.text.map(|(rank, _)| rank),
-                text_score: fused.text.map(|(_, score)| score),
-                vector_rank: fused.vector.map(|(rank, _)| rank),
-                similarity: fused.vector.map(|(_, similarity)| similarity),
+                text_rank: fused.text_rank,
+                text_score: fused.text_score,
+                vector_rank: fused.vector_rank,
+                similarity: fused.similarity,
                 retrievability: fading.get(&fused.key.0).copied(),
                 via_edge,
             })

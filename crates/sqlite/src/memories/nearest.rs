@@ -15,7 +15,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::filter::Named;
 use super::held::{Held, Index, Rows};
-use super::recall::{Branch, Gate, place};
+use super::recall::{Gate, Scored, place};
 use super::vectors::Probe;
 use super::{codes, rows};
 use crate::error::Done;
@@ -67,7 +67,7 @@ pub(super) fn nearest(
     index: &Index,
     set: &Set,
     asked: &Asked<'_>,
-) -> Done<Branch> {
+) -> Done<Scored> {
     set.model.check_vector("embedding", asked.vector)?;
     match index.with(conn, set, |held| descend(conn, held, set, asked))? {
         Some(found) => Ok(found),
@@ -76,7 +76,7 @@ pub(super) fn nearest(
 }
 
 /// Every vector that is let through, one after the other.
-fn scan(conn: &Connection, set: &Set, asked: &Asked<'_>) -> Done<Branch> {
+fn scan(conn: &Connection, set: &Set, asked: &Asked<'_>) -> Done<Scored> {
     let probe = Probe::of(asked.vector);
     let mut best = Best::new(asked.limit(), asked.least());
     let mut statement = conn.prepare_cached(&set.id.statement(sql::SCAN))?;
@@ -93,7 +93,7 @@ fn scan(conn: &Connection, set: &Set, asked: &Asked<'_>) -> Done<Branch> {
 
 /// Walks down the codes, nearest first, as long as something nearer may come. Where a filter lets
 /// little through, what it does is listed first and only that is walked.
-fn descend(conn: &Connection, held: &Held, set: &Set, asked: &Asked<'_>) -> Done<Branch> {
+fn descend(conn: &Connection, held: &Held, set: &Set, asked: &Asked<'_>) -> Done<Scored> {
     let mut code = Vec::with_capacity(asked.vector.len());
     codes::encode(asked.vector, &mut code);
     let mut walk = Walk::new(conn, set, asked)?;
@@ -224,7 +224,7 @@ impl Best {
         }
     }
 
-    fn finish(self) -> Branch {
+    fn finish(self) -> Scored {
         let mut nearest: Vec<Near> = self.heap.into_iter().map(|Reverse(near)| near).collect();
         nearest.sort_by(|a, b| b.cmp(a));
         nearest.into_iter().map(|near| (near.id, near.similarity)).collect()

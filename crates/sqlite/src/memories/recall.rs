@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
-use mnemon_core::memories::fuse::{Fused, fuse};
+use mnemon_core::memories::fuse::{Fused, Words, fuse};
 use mnemon_core::memories::graph::{self, Walk};
 use mnemon_core::memories::text::{Phrase, Plan, Question, plan};
 use mnemon_core::memories::{Edge, Fusion, Hit, Recall};
@@ -45,8 +45,8 @@ pub(crate) mod sql {
     }
 }
 
-/// A branch's hits, best first, with their scores.
-pub(super) type Branch = Vec<(MemoryId, f64)>;
+/// Memories with their scores, best first.
+pub(super) type Scored = Vec<(MemoryId, f64)>;
 
 /// Answers a checked question.
 pub(crate) fn recall(
@@ -62,9 +62,9 @@ pub(crate) fn recall(
     values.extend(filtered.values());
     let text = match &question.text {
         Some(text) => by_words(conn, scope.tenant, &Question::parse(text), &values, question)?,
-        None => Branch::new(),
+        None => Scored::new(),
     };
-    let (mut vector, mut fusion) = (Branch::new(), question.fusion);
+    let (mut vector, mut fusion) = (Scored::new(), question.fusion);
     if let Some(embedding) = &question.embedding {
         let set = models::searched(conn, question.model.as_deref())?;
         let asked = Asked { scope, values: &values, question, vector: embedding };
@@ -74,7 +74,8 @@ pub(crate) fn recall(
         }
     }
     let limit = question.limit as usize;
-    let fused = fuse(fusion, &text, &vector, limit);
+    let words = Words::bounded(&text, question.branch_limit() as usize);
+    let fused = fuse(fusion, words, &vector, limit);
     let winners = match question.spread {
         Some(depth) => spread(conn, &seen, &filtered, fused, depth, limit)?,
         None => fused.into_iter().map(|fused| (fused, None)).collect(),
@@ -114,24 +115,24 @@ fn hit(
     Ok(Hit {
         memory: rows::memory(row)?,
         score: fused.score,
-        text_rank: fused.text.map(|(rank, _)| rank),
-        text_score: fused.text.map(|(_, score)| score),
-        vector_rank: fused.vector.map(|(rank, _)| rank),
-        similarity: fused.vector.map(|(_, similarity)| similarity),
+        text_rank: fused.text_rank,
+        text_score: fused.text_score,
+        vector_rank: fused.vector_rank,
+        similarity: fused.similarity,
         retrievability: row.get(23)?,
         via_edge,
     })
 }
 
-/// The branch by words: counts, plan, candidates, BM25.
+/// The branch by words and what is beyond its bound: counts, plan, candidates, BM25.
 fn by_words(
     conn: &Connection,
     tenant: &str,
     asked: &Question,
     values: &[Named<'_>],
     question: &Recall,
-) -> Done<Branch> {
-    let Some(corpus) = corpus(conn, tenant)? else { return Ok(Branch::new()) };
+) -> Done<Scored> {
+    let Some(corpus) = corpus(conn, tenant)? else { return Ok(Scored::new()) };
     let mut lexicon = Lexicon { conn, tenant, terms: HashMap::new() };
     let mut terms = Vec::with_capacity(asked.terms.len());
     for lexeme in &asked.terms {
@@ -142,7 +143,7 @@ fn by_words(
     let plan = plan(terms, &corpus);
     let limit = question.branch_limit() as usize;
     let candidates = candidates(&mut lexicon, asked, &plan, values, limit)?;
-    Ok(bm25::rank(&candidates, &plan.score, &corpus, limit))
+    Ok(bm25::rank(&candidates, &plan.score, &corpus, candidates.len()))
 }
 
 fn corpus(conn: &Connection, tenant: &str) -> Done<Option<Corpus>> {
