@@ -49,10 +49,11 @@ impl Role {
     }
 
     /// The most its page cache may grow to, in KiB (negative: SQLite counts bytes, not pages). A
-    /// reader's holds some 20,000 vectors of 384 dimensions.
+    /// reader's holds some 20,000 vectors of 384 dimensions; the writer's the ends of the lists of
+    /// the words that a batch of memories has, which are all over the file.
     fn cache(self) -> i64 {
         match self {
-            Self::Writer => -8 * 1024,
+            Self::Writer => -64 * 1024,
             Self::Reader => -32 * 1024,
         }
     }

@@ -125,7 +125,13 @@ pub(crate) fn remember_all(
         prepared.placed(&sets).map_err(|error| naming.name(at, error))?;
     }
     let now = now(conn)?;
-    memories.iter().map(|prepared| remember(conn, scope, prepared, &sets, now)).collect()
+    let mut postings = Postings::default();
+    let mut outcomes = Vec::with_capacity(memories.len());
+    for prepared in memories {
+        outcomes.push(remember(conn, scope, prepared, &sets, now, &mut postings)?);
+    }
+    postings.write(conn)?;
+    Ok(outcomes)
 }
 
 /// Writes one memory, or finds what answers for it: the same request, key, or content.
@@ -135,6 +141,7 @@ fn remember(
     prepared: &Prepared,
     sets: &[Set],
     now: i64,
+    postings: &mut Postings,
 ) -> Done<Remembered> {
     let memory = &prepared.memory;
     let (tenant, user, agent) = (scope.tenant, scope.user, scope.agent);
@@ -164,7 +171,7 @@ fn remember(
             return answered(conn, scope, prepared, &found);
         }
     }
-    insert(conn, scope, prepared, sets, now)
+    insert(conn, scope, prepared, sets, now, postings)
 }
 
 /// Answers what was there, and notes that this is the outcome of the request, if there is one.
@@ -232,6 +239,7 @@ fn insert(
     prepared: &Prepared,
     sets: &[Set],
     now: i64,
+    postings: &mut Postings,
 ) -> Done<Remembered> {
     let (memory, document) = (&prepared.memory, &prepared.document);
     let id = Uuid::now_v7();
@@ -267,7 +275,13 @@ fn insert(
         words::pack_terms(terms.clone()),
     ])?;
     let row = conn.last_insert_rowid();
-    index(conn, scope.tenant, row, document, &terms)?;
+    if memory.expires_at.is_some_and(|at| at.timestamp_micros() <= now) {
+        // The next of this batch may remove it again.
+        index(conn, scope.tenant, row, document, &terms)?;
+    } else {
+        postings.add(row, document, &terms);
+        count(conn, scope.tenant, document)?;
+    }
     add_vectors(conn, row, prepared, sets)?;
     Ok(Remembered { id: MemoryId(id), created: true })
 }
@@ -307,12 +321,38 @@ pub(super) fn index(
     document: &Document,
     terms: &[i64],
 ) -> Done<()> {
-    let mut add_posting = conn.prepare_cached(sql::ADD_POSTING)?;
-    for (term, occurrences) in terms.iter().zip(document.lexemes.values()) {
-        add_posting.execute(params![term, row, document.words, words::pack(occurrences)])?;
-    }
+    let mut postings = Postings::default();
+    postings.add(row, document, terms);
+    postings.write(conn)?;
+    count(conn, tenant, document)
+}
+
+/// Counts a document into its tenant's corpus.
+fn count(conn: &Connection, tenant: &str, document: &Document) -> Done<()> {
     conn.prepare_cached(sql::ADD_DOCUMENT)?.execute(params![tenant, document.words])?;
     Ok(())
+}
+
+/// Postings to be written in their own order. A word's postings stand together, a memory's are all
+/// over the table: a batch written memory by memory would touch nearly every page once a memory.
+#[derive(Default)]
+struct Postings(Vec<(i64, i64, u32, Vec<u8>)>);
+
+impl Postings {
+    fn add(&mut self, row: i64, document: &Document, terms: &[i64]) {
+        for (term, occurrences) in terms.iter().zip(document.lexemes.values()) {
+            self.0.push((*term, row, document.words, words::pack(occurrences)));
+        }
+    }
+
+    fn write(mut self, conn: &Connection) -> Done<()> {
+        self.0.sort_unstable();
+        let mut add_posting = conn.prepare_cached(sql::ADD_POSTING)?;
+        for (term, row, words, occurrences) in self.0 {
+            add_posting.execute(params![term, row, words, occurrences])?;
+        }
+        Ok(())
+    }
 }
 
 /// Deletes what the scope owns, and unowned ones; what others share with it is not found.
