@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string, reason = "tests")]
 #![cfg(feature = "sqlite")]
 
-use std::io::Write;
+mod common;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::Lines;
 use mnemon::config::{EmbedderConfig, Secret};
 use mnemon::embed::{Embedder, ModelChoice};
 use mnemon::{Error, Mnemon, ModelSignature, NewMemory, Recall, Result, Scope};
@@ -234,21 +236,6 @@ async fn a_refusal_says_what_to_change_and_is_not_repeated() {
     }
 }
 
-/// Where log lines go.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_key_is_in_no_message_no_debug_and_no_log() {
     let lines = Lines::default();
@@ -291,7 +278,7 @@ async fn the_key_is_in_no_message_no_debug_and_no_log() {
     }
     let config = mnemon::Config { embedder: config(), ..mnemon::Config::default() };
     shown += &format!("{config:?} {:?}", config.effective());
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged = lines.text();
 
     assert!(shown.contains("bad key: Bearer hidden"), "the server's words were repeated: {shown}");
     assert!(logged.contains("asking again"), "the log was looked at: {logged}");

@@ -3,10 +3,11 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod common;
+
 use std::time::Duration;
 
+use common::Lines;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use mnemon::checkpoints::{Put, Thread};
 use mnemon::dead_letters::Burial;
@@ -75,21 +76,6 @@ async fn an_exporter_shows_the_names_of_the_table_and_no_callers() {
     db.close().await;
 }
 
-/// Keeps what a subscriber writes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn spans_have_the_names_of_the_table_and_no_payload() {
     let lines = Lines::default();
@@ -106,7 +92,7 @@ async fn spans_have_the_names_of_the_table_and_no_payload() {
     db.upkeep(&mnemon::UpkeepOptions::default()).await.unwrap();
     db.close().await;
 
-    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let said = lines.text();
     holds_nothing_secret(&said);
     assert!(
         said.contains("mnemon.call{store=\"sqlite\" operation=\"writing memories\"}"),

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(feature = "sqlite")]
 
-use std::io::Write;
+mod common;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use common::Lines;
 use mnemon::config::Secret;
 use mnemon::summarize::{Outline, Summarizer, SummaryJob};
 use mnemon::turns::{Health, NewTurn, Strategy};
@@ -264,21 +266,6 @@ async fn a_busy_chat_server_is_asked_again_and_one_without_words_has_failed() {
     }
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_summariser_s_key_is_in_no_message_no_event_and_no_log() {
     let lines = Lines::default();
@@ -303,7 +290,7 @@ async fn the_summariser_s_key_is_in_no_message_no_event_and_no_log() {
         shown.extend([format!("{db:?} {done:?} {events:?}")]);
     }
 
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged = lines.text();
 
     assert!(shown.contains("hidden"), "the server's words were repeated: {shown}");
     assert!(shown.contains("turns.api_key"), "and it is said what to set: {shown}");
