@@ -28,7 +28,14 @@ use uuid::Uuid;
 fn config() -> ProptestConfig {
     let cases = std::env::var("MNEMON_PROPERTY_CASES").ok();
     let cases = cases.map_or(2_000, |text| text.parse().expect("a number of cases"));
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    // Assumptions may fail as often in a long run as in a short one.
+    let max_global_rejects = cases.saturating_mul(4);
+    ProptestConfig {
+        cases,
+        max_global_rejects,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 fn at(seconds: i64) -> DateTime<Utc> {
