@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 
 use mnemon_core::claims::{Asserted, AuditQuery, Claims as _, NewClaim};
-use mnemon_core::{Page, RequestId, Result, Scope};
+use mnemon_core::{Page, RequestId, Result, Scope, Store as _};
 use mnemon_postgres::{Options, PostgresStore};
 use mnemon_testkit::{Proxy, Trip, When};
 use sqlx::{Connection as _, Executor as _};
