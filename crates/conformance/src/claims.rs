@@ -4,6 +4,7 @@ pub(crate) mod asking;
 pub(crate) mod audit;
 pub(crate) mod history;
 pub(crate) mod oracle;
+pub(crate) mod questions;
 pub(crate) mod random;
 pub(crate) mod resolving;
 pub(crate) mod sound;

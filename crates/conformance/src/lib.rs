@@ -663,14 +663,16 @@ pub fn cases() -> Vec<Case> {
             of_eight_answers_at_once_one_counts,
             an_answer_that_comes_too_late_counts_no_more,
             the_configured_time_to_answer_holds_unless_the_claim_says,
-            a_sweep_makes_unanswered_claims_contested,
-            a_sweep_reaches_its_own_agents_questions_only,
-            upkeep_sweeps_every_agents_questions,
-            a_question_outlives_its_handle_on_the_store,
             a_verdict_is_written_whole_or_not_at_all,
             the_ledger_says_what_was_asked_and_answered,
             a_models_word_does_not_overturn_what_much_depends_on,
             a_reconciliation_leaves_an_open_question_alone,
+        }
+        "claims" => claims::questions {
+            a_sweep_makes_unanswered_claims_contested,
+            a_sweep_reaches_its_own_agents_questions_only,
+            upkeep_sweeps_every_agents_questions,
+            a_question_outlives_its_handle_on_the_store,
             a_question_is_put_until_it_is_taken,
             of_four_takers_one_puts_each_question,
             questions_are_listed_in_pages,
@@ -705,6 +707,7 @@ pub fn cases() -> Vec<Case> {
             agents_that_speak_at_once_are_each_answered,
             one_that_is_refused_spoils_nothing_for_the_others,
             questions_of_many_agents_come_with_their_claims,
+            what_is_said_at_once_may_stand_on_other_claims,
         }
         "claims" => claims::random {
             random_claims_agree_with_the_model_seed_1,
@@ -889,7 +892,7 @@ fn under_row_level_security() -> Vec<Case> {
         "claims_rls" => claims {
             sixteen_writers_never_believe_two_values,
         }
-        "claims_rls" => claims::oracle {
+        "claims_rls" => claims::questions {
             a_sweep_reaches_its_own_agents_questions_only,
             upkeep_sweeps_every_agents_questions,
             a_question_is_put_until_it_is_taken,

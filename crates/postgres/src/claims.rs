@@ -2,6 +2,7 @@
 //! gives times and places, and a projection of what counts, so that a current read costs what is
 //! live.
 
+mod by_id;
 mod change;
 mod ledger;
 mod lines;
@@ -16,7 +17,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use mnemon_core::claims::{
     AsOf, Asked, Asserted, AuditQuery, AuditVerdict, Belief, Changed, ClaimWrite, Claims, HandleId,
     History, LedgerEntry, Line, NewClaim, PendingAdjudication, Provenance, Rebuilt, Rules,
@@ -257,14 +257,6 @@ impl Claims for PostgresStore {
 
 fn reading<'a>(doing: &'static str, scope: &Admitted<'a>) -> Call<'a> {
     Call { doing, tenant: Some(scope.tenant), retry: Retry::Idempotent }
-}
-
-/// An agent's head: what its next write goes on from.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    last_time: DateTime<Utc>,
-    seq: i64,
-    hash: [u8; 32],
 }
 
 /// The agent of a scope that was admitted for claims.

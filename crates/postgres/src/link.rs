@@ -46,9 +46,11 @@ struct Inner {
 
 /// What an attempt runs in.
 #[derive(Clone)]
-enum Frame {
+enum Frame<'a> {
     /// Autocommit.
     Bare,
+    /// Autocommit of reads and of a write, which went out once this says so.
+    Once(&'a AtomicBool),
     /// A transaction that this statement opens.
     Transaction(Arc<str>),
 }
@@ -226,7 +228,7 @@ impl Link {
         self.measured(call, begin, self.limit(true), work).await
     }
 
-    fn begin(&self) -> Frame {
+    fn begin(&self) -> Frame<'static> {
         Frame::Transaction(Arc::clone(&self.inner.begin))
     }
 
@@ -237,6 +239,25 @@ impl Link {
         T: Send,
     {
         self.measured(call, self.begin(), self.limit(true), work).await
+    }
+
+    /// Runs reads and then a write in autocommit; inside a transaction when row-level security is
+    /// on. The work says by `sent` when its write goes out, and takes that back when the server
+    /// answers. Until then it may be sent again to a connection that answers; afterwards its
+    /// outcome is unknown.
+    pub(crate) async fn once<'e, T, F>(
+        &self,
+        call: Call<'_>,
+        sent: &AtomicBool,
+        work: F,
+    ) -> core::Result<T>
+    where
+        F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
+        T: Send,
+    {
+        let guarded = self.rls() && call.tenant.is_some();
+        let frame = if guarded { self.begin() } else { Frame::Once(sent) };
+        self.measured(call, frame, self.limit(true), work).await
     }
 
     /// Refuses new calls at once, also those that wait; ready when the running ones are done and
@@ -254,7 +275,7 @@ impl Link {
     async fn measured<'e, T, F>(
         &self,
         call: Call<'_>,
-        frame: Frame,
+        frame: Frame<'_>,
         limit: Duration,
         work: F,
     ) -> core::Result<T>
@@ -285,7 +306,7 @@ impl Link {
     async fn attempts<'e, T, F>(
         &self,
         call: Call<'_>,
-        frame: &Frame,
+        frame: &Frame<'_>,
         limit: Duration,
         mut work: F,
     ) -> core::Result<T>
@@ -377,7 +398,7 @@ impl Link {
         &self,
         lease: &mut Lease<'_>,
         call: Call<'_>,
-        frame: &Frame,
+        frame: &Frame<'_>,
         stage: &mut Stage,
         work: &mut F,
     ) -> Result<T, Fault>
@@ -385,9 +406,19 @@ impl Link {
         F: for<'c> FnMut(&'c mut PgConnection) -> Work<'c, 'e, T> + Send,
         T: Send,
     {
-        let Frame::Transaction(begin) = frame else {
-            *stage = Stage::Working;
-            return work(lease).future.await;
+        let begin = match frame {
+            Frame::Bare => {
+                *stage = Stage::Working;
+                return work(lease).future.await;
+            }
+            Frame::Once(sent) => {
+                let done = work(lease).future.await;
+                if sent.load(Ordering::Acquire) {
+                    *stage = Stage::Committing;
+                }
+                return done;
+            }
+            Frame::Transaction(begin) => begin,
         };
         // Made of constants and numbers of ours.
         let begin = AssertSqlSafe(Arc::clone(begin));

@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use mnemon_core::claims::ledger::Head;
 use mnemon_core::claims::{
     AsOf, Asked, Asserted, AuditQuery, AuditVerdict, Belief, Changed, ClaimWrite, Claims, HandleId,
     History, LedgerEntry, Line, NewClaim, PendingAdjudication, Rebuilt, Rules, SubjectBelief,
@@ -224,14 +224,6 @@ impl Claims for SqliteStore {
         self.alive()?;
         self.write("making current claims anew", rebuild::all).await
     }
-}
-
-/// An agent's head: what its next write goes on from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
-    last_time: DateTime<Utc>,
-    seq: i64,
-    hash: [u8; 32],
 }
 
 /// The agent of a scope that was admitted for claims.

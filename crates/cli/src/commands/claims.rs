@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use mnemon::claims::interval::parse_date;
 use mnemon::claims::{
-    AsOf, Asserted, Belief, BeliefStatus, Believed, Cardinality, ClaimId, Criticality, External,
-    Granularity, Line, NewClaim, Provenance, ValidTime,
+    AsOf, Asserted, Belief, BeliefStatus, Believed, Cardinality, ClaimId, Criticality, Disposition,
+    External, Granularity, Line, NewClaim, Provenance, ValidTime,
 };
 use mnemon::{Error, Mnemon, RequestId, Result, Scope};
 use serde_json::Value;
@@ -214,9 +214,8 @@ impl BeliefArgs {
         };
         let mut lines = vec![format!("{} · {}: {verdict}", self.subject, self.predicate)];
         let mut table = show::table(&["value", "valid", "from", "said"]);
-        let all = belief.primary.iter().chain(&belief.alternatives);
-        for believed in all {
-            table.add_row(row(believed));
+        for believed in believed(belief) {
+            table.add_row(row(believed, stands_below(belief, believed)));
         }
         if table.row_count() > 0 {
             lines.push(table.to_string());
@@ -229,13 +228,31 @@ impl BeliefArgs {
     }
 }
 
-fn row(believed: &Believed) -> [String; 4] {
-    let source = match believed.provenance {
+/// All that a belief shows.
+fn believed(belief: &Belief) -> impl Iterator<Item = &Believed> {
+    belief.primary.iter().chain(&belief.alternatives)
+}
+
+/// Whether it is shown below what it cannot contradict.
+fn stands_below(belief: &Belief, one: &Believed) -> bool {
+    let weak = |one: &Believed| {
+        one.provenance == Provenance::ModelDerived
+            || one.disposition == Disposition::PendingLowConfidence
+    };
+    weak(one) && believed(belief).any(|other| !weak(other))
+}
+
+/// Where a claim comes from, as people say it.
+fn source(provenance: Provenance) -> &'static str {
+    match provenance {
         Provenance::External(External::UserAsserted) => "a user",
         Provenance::External(External::ExternalFirstHand) => "first hand",
         Provenance::RecallReEntry => "recalled",
         Provenance::ModelDerived => "a model",
-    };
+    }
+}
+
+fn row(believed: &Believed, below: bool) -> [String; 4] {
     let more = believed.currency_signal.corroboration_count;
     let said = show::about([
         Some(show::moment(believed.recorded_at)),
@@ -243,8 +260,9 @@ fn row(believed: &Believed) -> [String; 4] {
     ]);
     let sure = believed.confidence.value_confidence;
     let from = show::about([
-        Some(source.to_owned()),
+        Some(source(believed.provenance).to_owned()),
         (sure < 1.0).then(|| format!("{:.0} % sure", sure * 100.0)),
+        below.then(|| "stands below".to_owned()),
     ]);
     [
         format!("{}\n{}", show::value(&believed.value), believed.claim),

@@ -146,3 +146,27 @@ pub(crate) async fn questions_of_many_agents_come_with_their_claims(ctx: &Ctx) {
         assert_eq!(open[0].challenger, told.id);
     }
 }
+
+pub(crate) async fn what_is_said_at_once_may_stand_on_other_claims(ctx: &Ctx) {
+    let mut grounds = Vec::new();
+    for (_, outcome) in all_say(ctx, |_| NewClaim::new("acme", "seat", "Rome")).await {
+        grounds.push(outcome.expect("is written").id);
+    }
+    let court = |number: usize| NewClaim {
+        depends_on: vec![grounds[number]],
+        derived_from: vec![grounds[number]],
+        ..NewClaim::new("acme", "court", "Rome's")
+    };
+    let mut standing = Vec::new();
+    for (_, outcome) in all_say(ctx, court).await {
+        standing.push(outcome.expect("is written").id);
+    }
+
+    for number in 0..AGENTS {
+        let scope = agent(number);
+        let done = ctx.claims().retract(&scope, grounds[number], "that was the branch").await;
+        let done = done.expect("is taken back");
+        let flagged = done.disposition_of(standing[number]);
+        assert_eq!(flagged, Some(Disposition::PendingReview), "{number}");
+    }
+}

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::change::Entry;
 use super::model::{ClaimId, Disposition};
 
 /// The hash before an agent's first entry.
@@ -121,6 +122,56 @@ pub fn chain(previous: &[u8; 32], header: &Header, digest: &[u8; 32]) -> [u8; 32
         .update(&header.recorded_at.timestamp_micros().to_be_bytes())
         .update(digest);
     *hasher.finalize().as_bytes()
+}
+
+/// An agent's head: what its next entry follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The last transaction time.
+    pub last_time: DateTime<Utc>,
+    /// The newest entry.
+    pub seq: i64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// An entry as it is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// What the chain covers besides the payload.
+    pub header: Header,
+    /// Keeps the digest from being guessed.
+    pub salt: [u8; 16],
+    /// JSON, byte for byte as it was digested.
+    pub payload: String,
+    /// The digest of both.
+    pub digest: [u8; 32],
+    /// The entry's hash.
+    pub hash: [u8; 32],
+}
+
+impl Written {
+    /// An entry behind a head, which moves. `salt` is random: core draws none itself.
+    pub fn behind(
+        head: &mut Option<Head>,
+        entry: &Entry,
+        at: DateTime<Utc>,
+        salt: [u8; 16],
+    ) -> Self {
+        let (seq, previous) = head.map_or((1, GENESIS), |head| (head.seq + 1, head.hash));
+        let header = Header {
+            seq,
+            kind: entry.kind,
+            claim: entry.claim,
+            disposition: entry.disposition,
+            recorded_at: at,
+        };
+        let payload = entry.payload.to_string();
+        let digest = digest(&salt, &payload);
+        let hash = chain(&previous, &header, &digest);
+        *head = Some(Head { last_time: at, seq, hash });
+        Self { header, salt, payload, digest, hash }
+    }
 }
 
 /// One entry as it stands.

@@ -2,18 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::audit::{AuditQuery, AuditVerdict, Auditor, BrokenEntry, Sealed};
-use mnemon_core::claims::change::Entry;
-use mnemon_core::claims::ledger::{GENESIS, Header, chain, digest};
+use mnemon_core::claims::ledger::{GENESIS, Head};
 use mnemon_core::claims::{ClaimId, LedgerEntry};
 use mnemon_core::scope::Admitted;
-use mnemon_core::{Error, RequestId, limits};
+use mnemon_core::{Error, limits};
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _, query, query_scalar};
 
-use super::change::Behind;
-use super::rows::{column, uuids};
-use super::{Head, agent};
+use super::agent;
 use crate::error::Fault;
 use crate::row;
 
@@ -69,155 +66,12 @@ async fn locked(
     Ok(Some(((head.seq > 0).then_some(head), found.now)))
 }
 
-/// Locks the heads of different agents that are there and that nobody holds, until the transaction
-/// ends; waits for none. Answers those it got, in the order asked.
-pub(super) async fn lock_free(
-    conn: &mut PgConnection,
-    agents: &[&Admitted<'_>],
-) -> Result<Vec<Option<(Option<Head>, DateTime<Utc>)>>, Fault> {
-    let tenants: Vec<&str> = agents.iter().map(|scope| scope.tenant).collect();
-    let names = agents.iter().map(|scope| agent(scope)).collect::<Result<Vec<_>, _>>()?;
-    let found = query!(
-        r#"
-        select k.place as "place!", h.last_time, h.ledger_seq, h.ledger_hash,
-               mnemon.now() as "now!"
-        from unnest((select $1::text[]), (select $2::text[])) with ordinality as k (tenant, agent_id, place)
-        cross join lateral (
-            select a.last_time, a.ledger_seq, a.ledger_hash
-            from mnemon.claim_agents a
-            where a.tenant = k.tenant and a.agent_id = k.agent_id
-            for no key update skip locked
-        ) h
-        "#,
-        &tenants as &[&str],
-        &names as &[&str],
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut heads = vec![None; agents.len()];
-    for found in found {
-        let head = Head {
-            last_time: found.last_time,
-            seq: found.ledger_seq,
-            hash: row::hash(&found.ledger_hash, "an agent's ledger")?,
-        };
-        let place = usize::try_from(found.place - 1).unwrap_or(usize::MAX);
-        if let Some(place) = heads.get_mut(place) {
-            *place = Some(((head.seq > 0).then_some(head), found.now));
-        }
-    }
-    Ok(heads)
-}
-
-/// An entry as it is written.
-struct Written<'a> {
-    scope: &'a Admitted<'a>,
-    header: Header,
-    entry: &'a Entry,
-    salt: [u8; 16],
-    payload: String,
-    digest: [u8; 32],
-    hash: [u8; 32],
-}
-
-impl<'a> Written<'a> {
-    /// The entry behind a head, which moves.
-    fn behind(
-        head: &mut Option<Head>,
-        scope: &'a Admitted<'a>,
-        at: DateTime<Utc>,
-        entry: &'a Entry,
-    ) -> Result<Self, Fault> {
-        let (seq, previous) = head.map_or((1, GENESIS), |head| (head.seq + 1, head.hash));
-        let header = Header {
-            seq,
-            kind: entry.kind,
-            claim: entry.claim,
-            disposition: entry.disposition,
-            recorded_at: at,
-        };
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt)
-            .map_err(|error| Error::backend("asking the system for a salt", error))?;
-        let payload = entry.payload.to_string();
-        let digest = digest(&salt, &payload);
-        let hash = chain(&previous, &header, &digest);
-        *head = Some(Head { last_time: at, seq, hash });
-        Ok(Self { scope, header, entry, salt, payload, digest, hash })
-    }
-}
-
-/// Appends the entries of changes, each behind its agent's head, and moves the heads, in one
-/// statement.
-pub(super) async fn append(conn: &mut PgConnection, all: &mut [Behind<'_>]) -> Result<(), Fault> {
-    let mut entries = Vec::new();
-    let mut moved = Vec::new();
-    for Behind { scope, head, change } in all {
-        for entry in &change.entries {
-            entries.push(Written::behind(head, scope, change.at, entry)?);
-        }
-        if let (Some(head), false) = (*head, change.entries.is_empty()) {
-            moved.push((*scope, head));
-        }
-    }
-    if entries.is_empty() {
-        return Ok(());
-    }
-    // The heads are there: they are locked. An insert that conflicts finds each by its key, however
-    // the planner would join them.
-    query!(
-        r#"
-        with entry as (
-            insert into mnemon.claim_ledger
-                (tenant, agent_id, seq, kind, claim_id, disposition, request_id, contested_with,
-                 user_id, recorded_at, digest, hash)
-            select l.tenant, l.agent_id, l.seq, l.kind, l.claim_id, l.disposition, l.request_id,
-                   l.contested_with::uuid[], l.user_id, l.recorded_at, l.digest, l.hash
-            from unnest((select $1::text[]), (select $2::text[]), (select $3::bigint[]), (select $4::text[]), (select $5::uuid[]), (select $6::text[]),
-                        (select $7::text[]), (select $8::text[]), (select $9::text[]), (select $10::timestamptz[]), (select $11::bytea[]),
-                        (select $12::bytea[]))
-                as l (tenant, agent_id, seq, kind, claim_id, disposition, request_id,
-                      contested_with, user_id, recorded_at, digest, hash)
-        ), payload as (
-            insert into mnemon.claim_ledger_payloads
-                (tenant, agent_id, seq, user_id, salt, payload)
-            select p.tenant, p.agent_id, p.seq, p.user_id, p.salt, p.payload
-            from unnest((select $1::text[]), (select $2::text[]), (select $3::bigint[]), (select $9::text[]), (select $13::bytea[]),
-                        (select $14::text[]))
-                as p (tenant, agent_id, seq, user_id, salt, payload)
-        )
-        insert into mnemon.claim_agents (tenant, agent_id, last_time, ledger_seq, ledger_hash)
-        select h.tenant, h.agent_id, h.last_time, h.ledger_seq, h.ledger_hash
-        from unnest((select $15::text[]), (select $16::text[]), (select $17::timestamptz[]), (select $18::bigint[]), (select $19::bytea[]))
-            as h (tenant, agent_id, last_time, ledger_seq, ledger_hash)
-        on conflict (tenant, agent_id) do update
-        set last_time = excluded.last_time, ledger_seq = excluded.ledger_seq,
-            ledger_hash = excluded.ledger_hash
-        "#,
-        &column(&entries, |one| one.scope.tenant) as &[&str],
-        &column(&entries, |one| one.scope.agent) as &[Option<&str>],
-        &column(&entries, |one| one.header.seq),
-        &column(&entries, |one| one.header.kind.as_str()) as &[&str],
-        &column(&entries, |one| one.header.claim.0),
-        &column(&entries, |one| one.header.disposition.as_str()) as &[&str],
-        &column(&entries, |one| one.entry.request.as_ref().map(RequestId::as_str))
-            as &[Option<&str>],
-        &column(&entries, |one| uuids(&one.entry.contested_with)),
-        &column(&entries, |one| one.scope.user) as &[Option<&str>],
-        &column(&entries, |one| one.header.recorded_at),
-        &column(&entries, |one| one.digest.to_vec()),
-        &column(&entries, |one| one.hash.to_vec()),
-        &column(&entries, |one| one.salt.to_vec()),
-        &column(&entries, |one| one.payload.as_str()) as &[&str],
-        &column(&moved, |(scope, _)| scope.tenant) as &[&str],
-        &column(&moved, |(scope, _)| scope.agent) as &[Option<&str>],
-        &column(&moved, |(_, head)| head.last_time),
-        &column(&moved, |(_, head)| head.seq),
-        &column(&moved, |(_, head)| head.hash.to_vec()),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+/// What keeps a digest from being guessed.
+pub(super) fn salt() -> Result<[u8; 16], Fault> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|error| Error::backend("asking the system for a salt", error))?;
+    Ok(salt)
 }
 
 /// How often a claim came back since then.

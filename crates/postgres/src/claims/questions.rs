@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
-use super::{agent, change, ledger, lines};
+use super::{agent, by_id, change, ledger};
 use crate::error::Fault;
 use crate::row;
 
@@ -287,7 +287,7 @@ pub(super) async fn sweep(conn: &mut PgConnection, scope: &Admitted<'_>) -> Resu
     let mut swept = 0;
     for handle in over {
         let question = get(conn, scope, HandleId(handle)).await?;
-        let challenger = lines::standing(conn, scope, question.challenger).await?;
+        let challenger = by_id::standing(conn, scope, question.challenger).await?;
         swept += expired(conn, scope, &challenger, Some(&question)).await?;
     }
     let orphans = query_scalar!(
@@ -307,7 +307,7 @@ pub(super) async fn sweep(conn: &mut PgConnection, scope: &Admitted<'_>) -> Resu
     .fetch_all(&mut *conn)
     .await?;
     for orphan in orphans {
-        let challenger = lines::standing(conn, scope, ClaimId(orphan)).await?;
+        let challenger = by_id::standing(conn, scope, ClaimId(orphan)).await?;
         swept += expired(conn, scope, &challenger, None).await?;
     }
     Ok(swept)

@@ -1,9 +1,10 @@
-//! Claims of different agents that are said at the same time, written in one transaction.
+//! Claims of different agents that are said at the same time, written in one commit.
 //!
 //! A claim that finds a place free is written at once, by itself. Those that come while both places
-//! are taken wait, and whoever gives a place back has all of them written together: one commit,
-//! however many agents. What is written together waits for nobody's lock. A claim that would have to
-//! (its agent is new, or has another write under way) is handed back, and its caller writes it alone.
+//! are taken wait, and whoever gives a place back has all of them written together: one statement
+//! that reads, one that writes and commits, however many agents. What is written together waits for
+//! nobody's lock. A claim that would have to (its agent is new, or has another write under way) is
+//! handed back, and its caller writes it alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,17 +169,12 @@ async fn write_all(link: &Link, jobs: Vec<Job>) {
     }
     let said: Vec<Said<'_>> =
         scopes.iter().zip(&jobs).map(|(scope, job)| Said { scope, claim: &job.claim }).collect();
-    let (said, over) = (said.as_slice(), &AtomicBool::new(false));
+    let (said, sent) = (said.as_slice(), &AtomicBool::new(false));
     let tenant = scopes.first().map(|scope| scope.tenant);
     let call = Call { doing: DOING, tenant, retry: Retry::Never };
     let done = link
-        .transaction(call, |conn| {
-            over.store(false, Ordering::Release);
-            work(async move {
-                let done = write::assert_all(conn, said, rules).await?;
-                over.store(true, Ordering::Release);
-                Ok(done)
-            })
+        .once(call, sent, |conn| {
+            work(async move { write::assert_all(conn, said, rules, sent).await })
         })
         .await;
     let replies = jobs.into_iter().map(|job| (job.reply, job.claim.request_id.is_some()));
@@ -190,8 +186,8 @@ async fn write_all(link: &Link, jobs: Vec<Job>) {
             }
         }
         Err(error) => {
-            // COMMIT was sent: only a repeat of a named request tells whether it is there.
-            let unknown = over.load(Ordering::Acquire);
+            // Only a repeat of a named request tells whether it is there.
+            let unknown = sent.load(Ordering::Acquire);
             let cause = Arc::new(error);
             for (reply, repeatable) in replies {
                 let failed = || Err(Error::backend(DOING, Shared(Arc::clone(&cause))));

@@ -1,22 +1,25 @@
 //! Writing: under the agent's lock, reads inside it, decided by core.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemon_core::claims::adjudicate::{Decided, Fresh, Seen, assertion, next_time, re_entry};
 use mnemon_core::claims::change::Change;
+use mnemon_core::claims::ledger::Head;
 use mnemon_core::claims::resolve::{self, LineState};
 use mnemon_core::claims::{
-    Asserted, Changed, Claim, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
+    Asserted, Changed, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
 };
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, limits};
 use sqlx::postgres::PgConnection;
-use sqlx::query;
+use sqlx::{Connection as _, query};
 use uuid::Uuid;
 
-use super::change::Behind;
-use super::lines::{About, Span};
-use super::{Head, agent, change, ledger, lines, questions};
-use crate::error::Fault;
+use super::change::{Applied, Behind};
+use super::lines::{About, Found, Span};
+use super::{agent, by_id, change, ledger, lines, questions};
+use crate::error::{self, Cure, Fault};
 use crate::row;
 
 /// Writes a claim inside the caller's transaction, or answers what it repeats.
@@ -33,7 +36,7 @@ pub(crate) async fn assert(
     let at = next_time(head.map(|head| head.last_time), now);
     let decided = if new.provenance == Provenance::RecallReEntry {
         let named = new.derived_from.first().expect("checked: it names one claim");
-        let repeated = lines::standing(conn, scope, *named).await?;
+        let repeated = by_id::standing(conn, scope, *named).await?;
         let since = at - limits::RE_ENTRY_WINDOW;
         let recent = ledger::re_entries_since(conn, scope, *named, since).await?;
         re_entry(new, &repeated, recent, at, rules)?
@@ -51,7 +54,7 @@ async fn decide(
     at: DateTime<Utc>,
     rules: &Rules,
 ) -> Result<Decided, Fault> {
-    let named = lines::named(conn, scope, &new.named()).await?;
+    let named = by_id::named(conn, scope, &new.named()).await?;
     let line = new.line()?;
     let span = Span::of(&new.valid_time, rules);
     let near = lines::current(conn, scope, &line, span, rules).await?;
@@ -70,90 +73,127 @@ pub(super) struct Said<'a> {
     pub(super) claim: &'a NewClaim,
 }
 
-/// Writes claims of different agents inside the caller's transaction, each as if alone; waits for no
-/// agent. `None` for a claim whose agent is new, or that somebody else writes for: it is still to
-/// be written.
+/// Writes claims of different agents, each as if alone, all of them at once; waits for no agent.
+/// `None` for a claim whose agent is new, or that somebody else writes for: it is still to be
+/// written.
+///
+/// Nothing is locked while it is decided. What was read still holds when it is written, for every
+/// write of an agent moves its head, and the write asks for the heads as they were read. `sent`
+/// says whether the outcome is open: the write went out, and no answer came.
 pub(super) async fn assert_all(
     conn: &mut PgConnection,
     all: &[Said<'_>],
     rules: &Rules,
+    sent: &AtomicBool,
 ) -> Result<Vec<Option<Outcome>>, Fault> {
-    let scopes: Vec<&Admitted<'_>> = all.iter().map(|said| said.scope).collect();
-    let heads = ledger::lock_free(conn, &scopes).await?;
     let mut done: Vec<Option<Outcome>> = all.iter().map(|_| None).collect();
-    let mut open = Vec::new();
-    for (place, (said, head)) in all.iter().zip(heads).enumerate() {
-        let Some((head, now)) = head else { continue };
-        match prepare(conn, *said, rules).await {
-            Ok(Ready::First(first)) => done[place] = Some(Ok(first)),
-            Ok(Ready::About(named, about)) => {
-                let at = next_time(head.map(|head| head.last_time), now);
-                open.push((Open { place, said: *said, head, at, named }, about));
-            }
+    let mut about = Vec::with_capacity(all.len());
+    for Said { scope, claim } in all {
+        about.push(About { scope, line: claim.line()?, span: Span::of(&claim.valid_time, rules) });
+    }
+    let found = lines::found(conn, &about, rules).await?;
+    let mut decided = Vec::with_capacity(all.len());
+    for (place, ((said, about), found)) in all.iter().zip(&about).zip(found).enumerate() {
+        let Some(found) = found else { continue };
+        match told(conn, *said, about, &found, rules).await {
+            Ok(Told::First(first)) => done[place] = Some(Ok(first)),
+            Ok(Told::Decided(outcome)) => decided.push((place, found.head, *outcome)),
             Err(Fault::Core(error)) => done[place] = Some(Err(error)),
             Err(fault) => return Err(fault),
         }
     }
-    if open.is_empty() {
-        return Ok(done);
-    }
-    let (open, about): (Vec<Open<'_>>, Vec<About<'_>>) = open.into_iter().unzip();
-    let near = lines::current_of(conn, &about, rules).await?;
-    let mut decided = Vec::new();
-    for ((open, about), near) in open.iter().zip(&about).zip(&near) {
-        let beyond = near.is_empty()
-            && !about.span.is_all()
-            && lines::is_said(conn, about.scope, &about.line).await?;
-        let seen = Seen { line: near, beyond, named: &open.named, at: open.at };
-        match assertion(open.said.scope, open.said.claim, fresh(), seen, rules) {
-            Ok(outcome) => decided.push((open, outcome)),
-            Err(error) => done[open.place] = Some(Err(error)),
+    while !decided.is_empty() {
+        let behind: Vec<Behind<'_>> = decided
+            .iter()
+            .map(|(place, head, outcome)| Behind {
+                scope: all[*place].scope,
+                head: *head,
+                change: &outcome.change,
+            })
+            .collect();
+        match write(conn, &behind, sent).await? {
+            Applied::Behind(_) => {
+                for (place, _, outcome) in decided {
+                    done[place] = Some(Ok(outcome.asserted));
+                }
+                break;
+            }
+            // Theirs are left to be written alone; the others' heads still stand.
+            Applied::Nothing(moved) => {
+                let mut at = 0..;
+                decided.retain(|_| !at.next().is_some_and(|at| moved.contains(&at)));
+            }
         }
-    }
-    let mut written: Vec<Behind<'_>> = decided
-        .iter()
-        .map(|(open, decided)| Behind {
-            scope: open.said.scope,
-            head: open.head,
-            change: &decided.change,
-        })
-        .collect();
-    change::apply_all(conn, &mut written).await?;
-    for (open, decided) in decided {
-        done[open.place] = Some(Ok(decided.asserted));
     }
     Ok(done)
 }
 
-/// A claim of several that is still to be decided.
-struct Open<'a> {
-    place: usize,
-    said: Said<'a>,
-    head: Option<Head>,
-    at: DateTime<Utc>,
-    named: Vec<Claim>,
+/// Writes decisions in one statement, or in one transaction where that does not take all of them.
+async fn write(
+    conn: &mut PgConnection,
+    all: &[Behind<'_>],
+    sent: &AtomicBool,
+) -> Result<Applied, Fault> {
+    sent.store(true, Ordering::Release);
+    let written = if all.iter().all(Behind::is_plain) {
+        change::apply_all(conn, all).await
+    } else {
+        whole(conn, all).await
+    };
+    // Whoever was answered, be it with a refusal, knows.
+    let answered = match &written {
+        Ok(_) | Err(Fault::Core(_)) => true,
+        Err(Fault::Sql(cause)) => {
+            cause.as_database_error().is_some() && error::cure(cause) != Cure::Reconnect
+        }
+    };
+    if answered {
+        sent.store(false, Ordering::Release);
+    }
+    written
 }
 
-/// What is known of a claim under its agent's lock.
-enum Ready<'a> {
+async fn whole(conn: &mut PgConnection, all: &[Behind<'_>]) -> Result<Applied, Fault> {
+    let mut tx = conn.begin().await?;
+    match change::apply_all(&mut tx, all).await {
+        Ok(applied) => {
+            tx.commit().await?;
+            Ok(applied)
+        }
+        Err(fault) => {
+            // Whoever hears of it finds no lock of its own.
+            let _ = tx.rollback().await;
+            Err(fault)
+        }
+    }
+}
+
+/// What one of several is told.
+enum Told {
     /// It repeats a request.
     First(Asserted),
-    /// The claims it names, and the line it is about.
-    About(Vec<Claim>, About<'a>),
+    /// What becomes of it.
+    Decided(Box<Decided>),
 }
 
-async fn prepare<'a>(
+async fn told(
     conn: &mut PgConnection,
-    said: Said<'a>,
+    said: Said<'_>,
+    about: &About<'_>,
+    found: &Found,
     rules: &Rules,
-) -> Result<Ready<'a>, Fault> {
+) -> Result<Told, Fault> {
     let Said { scope, claim } = said;
     if let Some(first) = first_outcome(conn, scope, claim).await? {
-        return Ok(Ready::First(first));
+        return Ok(Told::First(first));
     }
-    let named = lines::named(conn, scope, &claim.named()).await?;
-    let span = Span::of(&claim.valid_time, rules);
-    Ok(Ready::About(named, About { scope, line: claim.line()?, span }))
+    let named = &by_id::named(conn, scope, &claim.named()).await?;
+    let near = &found.near;
+    let beyond =
+        near.is_empty() && !about.span.is_all() && lines::is_said(conn, scope, &about.line).await?;
+    let at = next_time(found.head.map(|head| head.last_time), found.now);
+    let seen = Seen { line: near, beyond, named, at };
+    Ok(Told::Decided(Box::new(assertion(scope, claim, fresh(), seen, rules)?)))
 }
 
 /// Ids for what a decision may make.
@@ -173,12 +213,12 @@ pub(crate) async fn change(
     let mut writing = Writing { conn, scope, head, rules, changed: Changed::default() };
     match write {
         ClaimWrite::Retract { claim, reason } => {
-            let target = lines::standing(writing.conn, scope, *claim).await?;
+            let target = by_id::standing(writing.conn, scope, *claim).await?;
             let state = writing.state(&target.claim.line).await?;
             writing.apply(resolve::retract(&state, &target, reason, at, rules)).await?;
         }
         ClaimWrite::Reinstate { claim, reason } => {
-            let target = lines::standing(writing.conn, scope, *claim).await?;
+            let target = by_id::standing(writing.conn, scope, *claim).await?;
             writing.apply(resolve::reinstate(&target, reason, at)).await?;
         }
         ClaimWrite::Escalate { line } => {
@@ -231,7 +271,7 @@ impl Writing<'_, '_> {
     async fn apply(&mut self, mut decided: Change) -> Result<(), Fault> {
         let fallen = decided.fallen();
         if !fallen.is_empty() {
-            decided.flag(&lines::dependents(self.conn, self.scope, &fallen).await?);
+            decided.flag(&by_id::dependents(self.conn, self.scope, &fallen).await?);
         }
         change::apply(self.conn, self.scope, &mut self.head, &decided).await?;
         self.changed.take(&decided);

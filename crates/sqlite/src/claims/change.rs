@@ -2,13 +2,14 @@
 
 use mnemon_core::claims::change::Change;
 use mnemon_core::claims::fold::Recorded;
+use mnemon_core::claims::ledger::Head;
 use mnemon_core::claims::{Claim, ClaimEdge};
 use mnemon_core::scope::Admitted;
 use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::rows::{micros, span, word_of};
-use super::{Head, agent, ledger, questions};
+use super::{agent, ledger, questions};
 use crate::error::Done;
 
 pub(crate) mod sql {

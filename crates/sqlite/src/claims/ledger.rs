@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::audit::{AuditQuery, AuditVerdict, Auditor, Sealed};
 use mnemon_core::claims::change::Entry;
-use mnemon_core::claims::ledger::{GENESIS, Header, chain, digest};
+use mnemon_core::claims::ledger::{Head, Written};
 use mnemon_core::claims::{BrokenEntry, ClaimId, Disposition, LedgerEntry, LedgerKind};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Paged, RequestId, limits};
@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row, params};
 use serde_json::json;
 
 use super::rows::{ALWAYS, FOREVER, micros};
-use super::{Head, agent, head};
+use super::{agent, head};
 use crate::error::{Done, Fault};
 use crate::row;
 
@@ -78,24 +78,14 @@ pub(super) fn append(
     entry: &Entry,
 ) -> Done<()> {
     let (tenant, agent) = (scope.tenant, agent(scope)?);
-    let (seq, previous) = head.map_or((1, GENESIS), |head| (head.seq + 1, head.hash));
-    let header = Header {
-        seq,
-        kind: entry.kind,
-        claim: entry.claim,
-        disposition: entry.disposition,
-        recorded_at: at,
-    };
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| Error::backend("asking the system for a salt", error))?;
-    let payload = entry.payload.to_string();
-    let digest = digest(&salt, &payload);
-    let hash = chain(&previous, &header, &digest);
+    let Written { header, salt, payload, digest, hash } = Written::behind(head, entry, at, salt);
     conn.prepare_cached(sql::APPEND)?.execute(params![
         tenant,
         agent,
-        seq,
+        header.seq,
         header.kind.as_str(),
         header.claim.0.as_bytes(),
         header.disposition.as_str(),
@@ -109,14 +99,13 @@ pub(super) fn append(
     conn.prepare_cached(sql::PAYLOAD)?.execute(params![
         tenant,
         agent,
-        seq,
+        header.seq,
         scope.user,
         salt.as_slice(),
         payload
     ])?;
-    let moved = params![tenant, agent, micros(at), seq, hash.as_slice()];
+    let moved = params![tenant, agent, micros(at), header.seq, hash.as_slice()];
     conn.prepare_cached(sql::MOVE)?.execute(moved)?;
-    *head = Some(Head { last_time: at, seq, hash });
     Ok(())
 }
 

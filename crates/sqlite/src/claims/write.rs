@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use mnemon_core::claims::adjudicate::{Decided, Fresh, Seen, assertion, next_time, re_entry};
 use mnemon_core::claims::change::Change;
+use mnemon_core::claims::ledger::Head;
 use mnemon_core::claims::resolve::{self, LineState};
 use mnemon_core::claims::{
     Asserted, Changed, ClaimId, ClaimWrite, HandleId, Line, NewClaim, Provenance, Rules,
@@ -13,7 +14,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::lines::Span;
-use super::{Head, agent, change, head, ledger, lines, questions};
+use super::{agent, change, head, ledger, lines, questions};
 use crate::error::Done;
 use crate::memories::rows;
 use crate::open::now;

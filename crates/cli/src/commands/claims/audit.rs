@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use mnemon::claims::{AuditQuery, ClaimId, Disposition, LedgerEntry, LedgerKind};
 use mnemon::{Mnemon, Scope};
+use serde_json::Value;
 
 use super::super::page::{self, PageArgs};
 use super::super::{Done, show};
@@ -58,8 +59,31 @@ fn row(entry: &LedgerEntry) -> [String; 5] {
         show::moment(entry.recorded_at),
         format!("{}\n→ {}", entry.kind, entry.disposition),
         entry.claim.to_string(),
-        entry.payload.as_ref().map_or_else(|| "erased".to_owned(), show::value),
+        entry.payload.as_ref().map_or_else(|| "erased".to_owned(), |why| told(entry, why)),
     ]
+}
+
+/// Why, as people say it; what has no words here stays JSON, and `--json` has all of it.
+fn told(entry: &LedgerEntry, why: &Value) -> String {
+    let text = |key: &str| why.get(key).map(show::value).filter(|text| !text.is_empty());
+    match entry.kind {
+        LedgerKind::ClaimCommitted => {
+            let (subject, predicate) = (text("subject"), text("predicate"));
+            let line = show::about([subject, predicate]);
+            let against = why.get("contested_with").and_then(Value::as_array).map_or(0, Vec::len);
+            let against = (against > 0).then(|| format!("contradicts {against}"));
+            let said = format!("{line}: {}", text("value").unwrap_or_default());
+            [Some(said), against].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        }
+        LedgerKind::AdjudicationRequested => {
+            text("handle").map_or_else(|| show::value(why), |handle| format!("asked as {handle}"))
+        }
+        _ => {
+            let because = text("because").or_else(|| text("reason"));
+            let said = show::about([text("verdict"), because]);
+            if said.is_empty() { show::value(why) } else { said }
+        }
+    }
 }
 
 /// Verifies the agent's ledger; a broken one fails the command.

@@ -2,12 +2,15 @@
 
 use clap::{Args, ValueEnum};
 use mnemon::claims::{
-    AdjudicationResponse, Changed, ClaimId, HandleId, Line, PendingAdjudication, Verdict,
+    AdjudicationResponse, Changed, ClaimId, Criticality, HandleId, Line, PendingAdjudication,
+    Provenance, ValidTime, Verdict,
 };
 use mnemon::{Mnemon, Scope};
+use serde_json::Value;
 
 use super::super::page::{self, PageArgs};
 use super::super::{Done, show};
+use super::{source, window};
 use crate::output::Output;
 
 #[derive(Args)]
@@ -140,25 +143,48 @@ fn told(done: &Changed) -> String {
     lines.join("\n")
 }
 
-/// The open questions of an agent.
+/// The open questions of an agent, and how to answer one.
 pub(super) async fn pending(output: &Output, db: &Mnemon, scope: &Scope, page: &PageArgs) -> Done {
     let found = db.claims().list_pending_adjudications(scope, &page.page()).await?;
-    page::print(output, &found, &["question", "challenger", "against", "asked"], row)?;
+    page::print(output, &found, &["question", "is it", "or", "asked"], row)?;
+    if !output.json && !found.items.is_empty() {
+        output
+            .line("answer: mnemon claims adjudicate QUESTION affirm|deny|unknown --because WHY")?;
+        output.line("affirm: it is so; deny: it is not; unknown: nobody can tell")?;
+    }
     Ok(())
 }
 
 fn row(open: &PendingAdjudication) -> [String; 4] {
     let request = &open.request;
-    let line = &request.subject_line;
-    let against: Vec<String> =
-        request.incumbents.iter().map(|believed| show::value(&believed.value)).collect();
+    let (line, challenger) = (&request.subject_line, &request.challenger);
+    let weight = (request.criticality >= Criticality::High)
+        .then(|| format!("criticality {}", request.criticality.as_str()));
+    let question = [
+        Some(format!("{} · {}", line.subject, line.predicate)),
+        Some(open.handle_id.to_string()),
+        weight,
+    ];
+    let against: Vec<String> = request
+        .incumbents
+        .iter()
+        .map(|one| side(&one.value, one.provenance, &one.valid_time))
+        .collect();
     let until = open.expires_at.map(|at| format!("until {}", show::moment(at)));
     let failed = open.last_error.as_ref().map(|error| format!("not put: {error}"));
     let asked = [Some(show::moment(open.queued_at)), until, failed];
     [
-        format!("{} · {}\n{}", line.subject, line.predicate, open.handle_id),
-        show::value(&request.challenger.value),
+        question.into_iter().flatten().collect::<Vec<_>>().join("\n"),
+        side(&challenger.value, challenger.provenance, &challenger.valid_time),
         against.join("\n"),
         asked.into_iter().flatten().collect::<Vec<_>>().join("\n"),
     ]
+}
+
+/// One side of a question: what it says, who said so, and when it holds.
+fn side(value: &Value, provenance: Provenance, valid: &ValidTime) -> String {
+    let dated = valid.start.is_some() || valid.end.is_some();
+    let when = dated.then(|| window(valid).replace('\n', " "));
+    let about = show::about([Some(source(provenance).to_owned()), when]);
+    format!("{}\n({about})", show::value(value))
 }

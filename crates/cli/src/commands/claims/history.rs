@@ -6,7 +6,7 @@ use mnemon::{Mnemon, Scope};
 
 use super::super::page::{self, PageArgs};
 use super::super::{Done, show};
-use super::{When, timeline};
+use super::{When, stands_below, timeline};
 use crate::output::{Output, width};
 
 #[derive(Args)]
@@ -55,7 +55,12 @@ fn row(told: &SubjectBelief) -> [String; 3] {
     let belief = &told.belief;
     let values: Vec<String> = match &belief.primary {
         Some(primary) => vec![show::value(&primary.value)],
-        None => belief.alternatives.iter().map(|believed| show::value(&believed.value)).collect(),
+        None => belief
+            .alternatives
+            .iter()
+            .filter(|believed| !stands_below(belief, believed))
+            .map(|believed| show::value(&believed.value))
+            .collect(),
     };
     let status = match belief.status {
         BeliefStatus::Resolved => "resolved",
