@@ -359,31 +359,39 @@ async fn what_a_handle_remembers_of_a_thread_is_checked() {
         let fx = common::fixture(&server).await;
         let (here, there) =
             (&fx.store, PostgresStore::open(&Options::new(fx.db.url())).await.unwrap());
-        let thread = Thread::new("t");
-        let put = |text: &str| Put::new(thread.clone()).channel("a", value(text));
+        let put =
+            |thread: &str, text: &str| Put::new(Thread::new(thread)).channel("a", value(text));
         let long = ChannelValue { type_tag: "b".into(), bytes: long() };
+        let put_long = || Put::new(Thread::new("pruned")).channel("long", long.clone());
 
-        // Remembered with its parts; the other handle removes those.
-        let first = Put::new(thread.clone()).channel("long", long.clone());
-        here.put(&scope(), first, None).await.unwrap();
-        let without = Put { root: true, ..put("there") };
+        // Remembered with its parts, which the other one removes.
+        here.put(&scope(), put_long(), None).await.unwrap();
+        let without = Put { root: true, ..put("pruned", "there") };
         let head = there.put(&scope(), without, None).await.unwrap();
-        there.prune(&scope(), &["t".into()], &Policy::KeepLatest(1), false).await.unwrap();
-        let again = Put::new(thread.clone()).channel("long", long.clone());
-        let placed = here.put(&scope(), again, None).await.unwrap();
+        there.prune(&scope(), &["pruned".into()], &Policy::KeepLatest(1), false).await.unwrap();
+        let placed = here.put(&scope(), put_long(), None).await.unwrap();
         assert_eq!((placed.version, placed.parent), (3, Some(head.id)));
-        let found = Checkpoints::get(here, &scope(), &thread, None).await.unwrap();
+        let found = Checkpoints::get(here, &scope(), &Thread::new("pruned"), None).await.unwrap();
         assert_eq!((&found.channels["a"], &found.channels["long"]), (&value("there"), &long));
 
-        // A thread that was deleted starts anew, also where it is remembered.
-        there.delete_thread(&scope(), "t", None).await.unwrap();
-        assert_eq!(here.put(&scope(), put("anew"), None).await.unwrap().version, 1);
+        // A thread that was deleted starts anew.
+        here.put(&scope(), put("deleted", "first"), None).await.unwrap();
+        there.delete_thread(&scope(), "deleted", None).await.unwrap();
+        assert_eq!(here.put(&scope(), put("deleted", "anew"), None).await.unwrap().version, 1);
 
         // A lock that somebody took counts at once.
-        let lock = Guard { key: "t".into(), fence: fence(&there, "t").await };
-        there.put(&scope(), put("fenced"), Some(&lock)).await.unwrap();
-        let late = here.put(&scope(), put("late"), None).await.unwrap_err();
+        here.put(&scope(), put("locked", "first"), None).await.unwrap();
+        let lock = Guard { key: "locked".into(), fence: fence(&there, "locked").await };
+        there.put(&scope(), put("locked", "there"), Some(&lock)).await.unwrap();
+        let late = here.put(&scope(), put("locked", "late"), None).await.unwrap_err();
         assert_eq!(late.code(), "fenced");
+
+        // Nobody else: it goes on.
+        for version in 1..=3 {
+            let text = version.to_string();
+            let placed = here.put(&scope(), put("own", &text), None).await.unwrap();
+            assert_eq!(placed.version, version);
+        }
         there.close().await;
     }
 }
