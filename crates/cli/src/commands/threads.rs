@@ -94,15 +94,16 @@ pub(crate) struct Fork {
 }
 
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("what").required(true)))]
 pub(crate) struct Prune {
     /// The threads' ids; every namespace of each is pruned by itself
     #[arg(value_name = "THREAD", required = true)]
     threads: Vec<String>,
     /// Keep the newest so many
-    #[arg(long, value_name = "N", required_unless_present = "older_than")]
+    #[arg(long, value_name = "N", group = "what")]
     keep_latest: Option<u32>,
     /// Remove what is older than so many days; the newest stays
-    #[arg(long, value_name = "DAYS", conflicts_with = "keep_latest")]
+    #[arg(long, value_name = "DAYS", group = "what")]
     older_than: Option<u32>,
     /// Only say what would go
     #[arg(long)]

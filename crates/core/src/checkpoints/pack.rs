@@ -6,72 +6,22 @@
 //! own key is the hash of that list.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use fastcdc::v2020::FastCDC;
 
 pub use super::blob::{Blob, Blobs, Codec, Key, Stored};
 use super::blob::{Hashing, encode};
-use super::manifest::{self, Content, Manifest};
+pub use super::carrier::Carrier;
+use super::manifest::{Content, Manifest};
 use super::place::Placed;
 use super::put::Put;
 use super::seal::{self, AtRest, Bound, Context, Seal, Sealing};
-use super::thread::Thread;
 use super::value::ChannelValue;
 use super::writes::PutWrites;
 use crate::error::{Error, Result};
-
-/// What values travel in.
-pub trait Carrier {
-    /// The thread they belong to.
-    fn thread(&self) -> &Thread;
-    /// Where each value belongs, in the order of [`Carrier::values`].
-    fn contexts(&self) -> Vec<Context>;
-    /// Its values, in an order of its own.
-    fn values(&self) -> Vec<&ChannelValue>;
-    /// Whether a value stays out of the blobs.
-    fn readable(&self, value: &ChannelValue) -> bool;
-}
-
-impl Carrier for Put {
-    fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    fn contexts(&self) -> Vec<Context> {
-        self.channels.keys().map(|name| Context::channel(name)).collect()
-    }
-
-    fn values(&self) -> Vec<&ChannelValue> {
-        self.channels.values().collect()
-    }
-
-    fn readable(&self, value: &ChannelValue) -> bool {
-        self.readable && manifest::readable(value).is_some()
-    }
-}
-
-impl Carrier for PutWrites {
-    fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    fn contexts(&self) -> Vec<Context> {
-        let context = |(at, write): (usize, &super::NewWrite)| {
-            Context::write(&self.checkpoint.0, &self.task_id, self.idx(at), &write.channel)
-        };
-        self.writes.iter().enumerate().map(context).collect()
-    }
-
-    fn values(&self) -> Vec<&ChannelValue> {
-        self.writes.iter().map(|write| &write.value).collect()
-    }
-
-    fn readable(&self, _value: &ChannelValue) -> bool {
-        false
-    }
-}
 
 /// Something with values, and what is computed from them alone before any lock is taken: how
 /// they are cut, and under which keys they are kept.
@@ -101,6 +51,15 @@ enum PieceContent {
     List(Vec<u8>),
     /// A part of the value at this place.
     Part(usize, Range<usize>),
+}
+
+impl PieceContent {
+    fn len(&self) -> usize {
+        match self {
+            Self::List(keys) => keys.len(),
+            Self::Part(_, range) => range.len(),
+        }
+    }
 }
 
 impl<T: Carrier> Packed<T> {
@@ -192,21 +151,35 @@ impl<T: Carrier> Packed<T> {
     ///
     /// [`Error::Backend`] when compression fails.
     pub fn blobs(&self, present: &HashSet<Key>) -> Result<Vec<Blob>> {
+        let absent = self.pieces.iter().filter(|piece| !present.contains(&piece.key));
+        let absent: Vec<&Piece> = absent.collect();
+        let size: usize = absent.iter().map(|piece| piece.content.len()).sum();
+        if size < HALVED_FROM || *CORES < 2 {
+            return self.encoded(&absent);
+        }
+        let (ours, theirs) = absent.split_at(absent.len() / 2);
+        std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| self.encoded(theirs));
+            let mut blobs = self.encoded(ours)?;
+            blobs.extend(theirs.join().expect("encoding does not panic")?);
+            Ok(blobs)
+        })
+    }
+
+    fn encoded(&self, pieces: &[&Piece]) -> Result<Vec<Blob>> {
         let mut values = self.given.values();
         values.extend(self.renewed.iter().map(|(_, value, _)| value));
         let seal = self.seal.as_deref();
-        let absent = self.pieces.iter().filter(|piece| !present.contains(&piece.key));
-        absent
-            .map(|piece| match &piece.content {
-                PieceContent::List(keys) => {
-                    let codec = Codec::List as i16;
-                    Ok(Blob { key: piece.key, codec, bytes: keys.clone() })
-                }
-                PieceContent::Part(at, range) => {
-                    encode(piece.key, &values[*at].bytes[range.clone()], seal)
-                }
-            })
-            .collect()
+        let blob = |piece: &&Piece| match &piece.content {
+            PieceContent::List(keys) => {
+                let codec = Codec::List as i16;
+                Ok(Blob { key: piece.key, codec, bytes: keys.clone() })
+            }
+            PieceContent::Part(at, range) => {
+                encode(piece.key, &values[*at].bytes[range.clone()], seal)
+            }
+        };
+        pieces.iter().map(blob).collect()
     }
 }
 
@@ -328,6 +301,12 @@ impl Packed<PutWrites> {
     }
 }
 
+/// From so many bytes on two threads compress: a thread with what it compresses by takes as long to
+/// make as a few parts.
+const HALVED_FROM: usize = 128 * 1024;
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+
 /// Values from this length on are cut.
 const CUT_FROM: usize = 16 * 1024;
 const CUT_MIN: u32 = 8 * 1024;
@@ -358,6 +337,7 @@ fn cut(at: usize, value: &ChannelValue, hashing: &Hashing<'_>, pieces: &mut Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::thread::Thread;
     use super::*;
 
     fn noise(seed: u64, length: usize) -> Vec<u8> {
