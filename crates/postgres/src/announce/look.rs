@@ -44,6 +44,11 @@ pub(super) async fn look(moves: Weak<Moves>, mut closed: watch::Receiver<bool>) 
         if tenants.is_empty() {
             continue;
         }
+        if !moves.link.oversees() {
+            // Everybody looks alone, as whoever may see its own tenant only has to.
+            moves.waiting.tell_all();
+            continue;
+        }
         before = match newest(moves.link.maintenance(), &tenants, before).await {
             // Whatever was not readable at the look before has come to stand at its horizon or
             // behind it.
@@ -56,8 +61,7 @@ pub(super) async fn look(moves: Weak<Moves>, mut closed: watch::Receiver<bool>) 
                 moves.waiting.tell_all();
                 Some(found.horizon)
             }
-            // Everybody looks alone, as the role that may see no other tenant has to, and is told
-            // by that whether the database answers.
+            // Everybody looks alone, and is told by that whether the database answers.
             Err(error) => {
                 tracing::debug!(%error, "subscribers look at the event log one by one");
                 moves.waiting.tell_all();
