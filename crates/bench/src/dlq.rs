@@ -73,8 +73,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Box<dyn std::error:
     if let Err(reason) = &pgmq {
         report.notes.push(format!("pgmq itself was left out: {reason}"));
     }
-    let on = if options.on.is_empty() { On::ALL.to_vec() } else { options.on.clone() };
-    for on in on {
+    for on in On::wanted(&options.on) {
         one(on, options, pgmq.as_deref().ok(), &mut report).await.map_err(|e| e.to_string())?;
     }
     Ok(report)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use mnemon::config::SecretUrl;
+use mnemon::core::limits;
 use mnemon::events::{Append, EventFilter, Told};
 use mnemon::{Config, Mnemon};
 use mnemon_testkit::Proxy;
@@ -41,6 +42,8 @@ pub(crate) struct Options {
 
 /// Events of one batch.
 const BATCH: u64 = 1_000;
+/// Events of one commit that go through COPY.
+const COPIED: u64 = limits::EVENT_COPY as u64;
 /// Callers that append one event each.
 const CALLERS: u64 = 32;
 /// Connections they share.
@@ -62,22 +65,10 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Box<dyn std::error:
             options.seconds
         )],
     };
-    let on = if options.on.is_empty() { On::ALL.to_vec() } else { options.on.clone() };
-    for on in on {
+    for on in On::wanted(&options.on) {
         one(on, options, &mut report).await.map_err(|error| error.to_string())?;
     }
     Ok(report)
-}
-
-/// Adds a figure.
-fn row(report: &mut Report, target: &Target, what: &str, figure: f64, unit: &str) {
-    let digits = if figure >= 100.0 { 0 } else { 3 };
-    report.rows.push(vec![
-        target.name.to_owned(),
-        what.to_owned(),
-        format!("{figure:.digits$}"),
-        unit.to_owned(),
-    ]);
 }
 
 fn name(target: &Target, what: &str) -> String {
@@ -93,6 +84,10 @@ async fn one(on: On, options: &Options, report: &mut Report) -> Result<(), Faile
     let target = Target::open(on).await.map_err(|error| error.to_string())?;
     eprintln!("{}: batches beside the raw statement", target.name);
     batches(&target, options.batches, report).await?;
+    if target.server().is_some() {
+        copies(&target, report).await?;
+        together(&target, options.batches, report).await?;
+    }
     eprintln!("{}: {} events while a subscriber listens", target.name, options.events);
     sustained(&target, options.events, report).await?;
     eprintln!("{}: single events", target.name);
@@ -104,10 +99,10 @@ async fn one(on: On, options: &Options, report: &mut Report) -> Result<(), Faile
     queries::run(&target, options.events, report).await
 }
 
-/// The same batches by Mnemon, by one raw statement and by COPY, in turn.
+/// The same batches by Mnemon and by one raw statement, in turn.
 async fn batches(target: &Target, count: u64, report: &mut Report) -> Result<(), Failed> {
     let mut raw = Raw::open(target).await?;
-    let (mut ours, mut theirs, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for n in 0..count {
         let after = i64::try_from(n * BATCH)?;
         let append = batch(1, n * BATCH, BATCH, "compared");
@@ -116,17 +111,55 @@ async fn batches(target: &Target, count: u64, report: &mut Report) -> Result<(),
         ours.push(begun.elapsed().as_secs_f64());
         let events = batch(2, n * BATCH, BATCH, "compared").events;
         theirs.push(raw.batch("compared", after, &events).await?);
-        let events = batch(3, n * BATCH, BATCH, "copied").events;
-        copied.extend(raw.copy("copied", after, &events).await?);
     }
     let median = |times: &[f64]| rate(BATCH, percentile(times, 0.5));
-    row(report, target, "append in batches", median(&ours), "events/s");
-    row(report, target, "the raw statement", median(&theirs), "events/s");
-    if !copied.is_empty() {
-        row(report, target, "raw COPY", median(&copied), "events/s");
-    }
+    report.figure(target.name, "append in batches", median(&ours), "events/s");
+    report.figure(target.name, "the raw statement", median(&theirs), "events/s");
     let ratio = percentile(&theirs, 0.5) / percentile(&ours, 0.5);
     report.bars.push(Bar::at_least(name(target, "append in batches, of raw"), ratio, 0.7));
+    Ok(())
+}
+
+/// Very many events in one commit, which go through COPY, beside COPY itself.
+async fn copies(target: &Target, report: &mut Report) -> Result<(), Failed> {
+    let mut raw = Raw::open(target).await?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for n in 0..ROUNDS {
+        let append = batch(3, n * COPIED, COPIED, "copied");
+        let begun = Instant::now();
+        target.db.events().append(&scope("ours"), append, None).await?;
+        ours.push(begun.elapsed().as_secs_f64());
+        let events = batch(4, n * COPIED, COPIED, "copied").events;
+        theirs.extend(raw.copy("copied", i64::try_from(n * COPIED)?, &events).await?);
+    }
+    let median = |times: &[f64]| rate(COPIED, percentile(times, 0.5));
+    report.figure(target.name, "append of 50,000 in one commit", median(&ours), "events/s");
+    report.figure(target.name, "raw COPY of 50,000", median(&theirs), "events/s");
+    Ok(())
+}
+
+/// What the machine takes of the raw statement by as many writers as [`sustained`] has, with nobody
+/// listening: no library over it is faster.
+async fn together(target: &Target, batches: u64, report: &mut Report) -> Result<(), Failed> {
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let mut raw = Raw::open(target).await?;
+        writers.push(async move {
+            let stream = format!("together-{writer}");
+            for n in 0..batches {
+                let events = batch(40 + writer, n * BATCH, BATCH, &stream).events;
+                raw.batch(&stream, i64::try_from(n * BATCH)?, &events).await?;
+            }
+            Ok::<(), Failed>(())
+        });
+    }
+    let begun = Instant::now();
+    let running: Vec<_> = writers.into_iter().map(tokio::spawn).collect();
+    for writer in running {
+        writer.await??;
+    }
+    let done = rate(WRITERS * batches * BATCH, begun.elapsed().as_secs_f64());
+    report.figure(target.name, "the raw statement by two writers", done, "events/s");
     Ok(())
 }
 
@@ -165,8 +198,13 @@ async fn sustained(target: &Target, events: u64, report: &mut Report) -> Result<
     }
     let written = begun.elapsed().as_secs_f64();
     let told = told.await??.duration_since(begun).as_secs_f64();
-    row(report, target, "sustained, with a live subscriber", rate(wanted, written), "events/s");
-    row(report, target, "told to the subscriber", rate(wanted, told), "events/s");
+    report.figure(
+        target.name,
+        "sustained, with a live subscriber",
+        rate(wanted, written),
+        "events/s",
+    );
+    report.figure(target.name, "told to the subscriber", rate(wanted, told), "events/s");
     let bar = name(target, "sustained events/s with a live subscriber");
     if target.server().is_some() {
         report.bars.push(Bar::at_least(bar, rate(wanted, written), 50_000.0));
@@ -198,8 +236,8 @@ async fn singles(target: &Target, time: Duration, report: &mut Report) -> Result
         db.close().await;
     }
     let (alone, gathered) = (percentile(&alone, 0.5), percentile(&gathered, 0.5));
-    row(report, target, "one event a commit", alone, "events/s");
-    row(report, target, "gathered", gathered, "events/s");
+    report.figure(target.name, "one event a commit", alone, "events/s");
+    report.figure(target.name, "gathered", gathered, "events/s");
     if target.server().is_some() {
         // On SQLite single appends that wait together share a commit anyway.
         let bar = name(target, "gathered, of one event a commit");
@@ -255,8 +293,8 @@ async fn round_trips(target: &Target, report: &mut Report) -> Result<(), Failed>
     let (singly, together) = (middle - start, proxy.messages() - middle);
     db.close().await;
     let cut = 1.0 - rate(together, 1.0) / rate(singly, 1.0);
-    row(report, target, "messages for 1,000 single events", rate(singly, 1.0), "messages");
-    row(report, target, "messages for a batch of 1,000", rate(together, 1.0), "messages");
+    report.figure(target.name, "messages for 1,000 single events", rate(singly, 1.0), "messages");
+    report.figure(target.name, "messages for a batch of 1,000", rate(together, 1.0), "messages");
     report.bars.push(Bar::at_least(name(target, "share of messages that a batch saves"), cut, 0.8));
     Ok(())
 }

@@ -46,6 +46,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Adds a row of four: a database's figure with its unit.
+    pub(crate) fn figure(&mut self, database: &str, what: &str, figure: f64, unit: &str) {
+        let digits = if figure >= 100.0 { 0 } else { 3 };
+        let figure = format!("{figure:.digits$}");
+        self.rows.push(vec![database.to_owned(), what.to_owned(), figure, unit.to_owned()]);
+    }
+
     /// Prints the outcome on stdout.
     pub(crate) fn print(&self, json: bool) {
         if json {

@@ -26,6 +26,11 @@ impl On {
     /// Every database, the embedded one first.
     pub(crate) const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres18, Self::Postgres16];
 
+    /// Those that were asked for; all of them when none was.
+    pub(crate) fn wanted(asked: &[Self]) -> Vec<Self> {
+        if asked.is_empty() { Self::ALL.to_vec() } else { asked.to_vec() }
+    }
+
     /// The name in tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {

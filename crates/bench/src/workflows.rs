@@ -47,8 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Box<dyn std::error:
             options.runs
         )],
     };
-    let on = if options.on.is_empty() { On::ALL.to_vec() } else { options.on.clone() };
-    for on in on {
+    for on in On::wanted(&options.on) {
         one(on, options, &mut report).await.map_err(|error| error.to_string())?;
     }
     Ok(report)

@@ -309,6 +309,7 @@ pub fn cases() -> Vec<Case> {
             sixteen_writers_and_four_readers_of_the_log,
             a_cursor_ahead_of_the_log_is_refused_and_a_new_epoch_cures_it,
             a_wait_ends_with_an_append_of_any_handle,
+            a_wait_goes_on_while_another_tenant_writes,
             random_reads_agree_with_the_model,
         }
         "events" => events::many {

@@ -29,7 +29,7 @@ pub use archive::{
     ArchivePlace, Archived, Archives, Extent, Fit, Month, MonthOfLog, Retired, Standing, fit,
 };
 pub use filter::EventFilter;
-pub use position::{HINTS, Position, Start, ahead, hint_of, part_of, version_gone};
+pub use position::{Position, Start, ahead, hint_of, part_of, version_gone};
 pub use search::{Sought, document};
 pub use stats::{Horizon, KindStats, StreamStats};
 
@@ -234,7 +234,8 @@ pub trait Events: Send + Sync {
     async fn aggregate(&self, scope: &Scope, stream: &str) -> Result<StreamStats>;
 
     /// Waits until something may have been appended for the tenant since `mark`, at most so long;
-    /// answers the mark to wait from next. A hint, never a promise: reading shows what is there.
+    /// answers the mark to wait from next. Another mark is a hint: reading shows what is there. The
+    /// same one says that until about [`crate::limits::SUBSCRIPTION_POLL`] ago nothing was.
     ///
     /// # Errors
     ///

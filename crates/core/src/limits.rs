@@ -224,6 +224,8 @@ pub const DETACH_ATTEMPTS: u32 = 5;
 pub const HORIZON_AGE: Duration = Duration::from_mins(1);
 /// How long a process gathers before it tells the others that something was appended.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(5);
+/// Tenants that one announcement names; of more it says that anybody's may have moved.
+pub const ANNOUNCE_HINTS: usize = 800;
 /// How often the log is looked at without a hint while the listener stands …
 pub const SUBSCRIPTION_POLL: Duration = Duration::from_secs(1);
 /// … and while there is none.

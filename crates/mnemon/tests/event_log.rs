@@ -1,4 +1,5 @@
-//! The event log as an application runs it: a consumer that is killed, and retention by upkeep.
+//! The event log as an application runs it: many subscribers, a consumer that is killed, and
+//! retention by upkeep.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -198,5 +199,64 @@ async fn upkeep_archives_months_that_are_older_than_the_log_is_kept_on_postgres(
     for major in Major::ALL {
         let database = Server::get(major).database().await;
         retention(database.url()).await;
+    }
+}
+
+/// How many connections of the database listen.
+#[cfg(feature = "postgres")]
+async fn listeners(conn: &mut sqlx::PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and query ilike 'listen %'",
+    )
+    .fetch_one(conn)
+    .await
+    .unwrap()
+}
+
+/// Subscribers of many tenants share one connection that listens, and one look at the log, which
+/// finds what no hint told of.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_of_a_process_share_one_listener_and_hear_what_nobody_announced() {
+    use mnemon::events::Told;
+    use mnemon::{RequestId, Step, Write};
+    use mnemon_testkit::{Major, Server, postgres_wanted};
+    use sqlx::Connection as _;
+    if !postgres_wanted() {
+        return;
+    }
+    for major in Major::ALL {
+        let database = Server::get(major).database().await;
+        let db = open(database.url()).await;
+        let mut conn = sqlx::PgConnection::connect(database.url()).await.unwrap();
+        let tenant = |n: usize| Scope::tenant(format!("tenant-{n}"));
+        let mut subscriptions = Vec::new();
+        for n in 0..100 {
+            let all = EventFilter::default();
+            let mut subscription = db.events().subscribe(&tenant(n), all, None).unwrap();
+            assert!(matches!(subscription.next().await.unwrap(), Told::CaughtUp));
+            subscriptions.push(subscription);
+        }
+        while listeners(&mut conn).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+
+        // A transaction of the host's own announces nothing.
+        for n in [7, 93] {
+            let events = vec![NewEvent::new("a.b", json!({ "n": n }))];
+            let append = Append { stream: "s".into(), events, expected_version: None };
+            let step = Step::new(RequestId::parse("one").unwrap()).write(Write::Events(append));
+            let mut tx = conn.begin().await.unwrap();
+            db.commit_in(&mut tx, &tenant(n), step).await.unwrap();
+            tx.commit().await.unwrap();
+
+            let told = tokio::time::timeout(Duration::from_mins(1), subscriptions[n].next()).await;
+            let Told::Event(event) = told.unwrap().unwrap() else { panic!("an event") };
+            assert_eq!(event.data, json!({ "n": n }));
+        }
+
+        assert_eq!(listeners(&mut conn).await, 1);
+        db.close().await;
     }
 }

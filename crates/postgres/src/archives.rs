@@ -139,8 +139,9 @@ async fn months(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<Vec<Mo
 
 /// What a month's table holds.
 async fn extent(conn: &mut PgConnection, month: Month) -> Result<Extent, Fault> {
+    // Its own table, not the log between two times: a month may be detached already. The name is
+    // ours, of a year and a month.
     let name = table(month);
-    // A name of ours, made of numbers.
     let sql = format!("select count(*), coalesce(max(tx)::text::int8, 0) from mnemon.{name}");
     let (events, newest): (i64, i64) = query_as(AssertSqlSafe(sql)).fetch_one(conn).await?;
     Ok(Extent { events: events.unsigned_abs(), newest })
@@ -153,8 +154,8 @@ async fn read(
     after: Option<&ArchivePlace>,
     limit: u32,
 ) -> Result<Vec<Archived>, Fault> {
+    // As in [`extent`].
     let name = table(month);
-    // A name of ours, made of numbers.
     let sql = format!(
         "select tenant, stream, version, id, kind, correlation_id, agent_id, user_id, session_id, \
                 run_id, data, occurred_at, recorded_at, epoch, tx::text::int8 as tx \

@@ -169,6 +169,11 @@ impl Link {
         self.inner.rls.load(Ordering::Acquire)
     }
 
+    /// Whether [`Link::maintenance`] sees the rows of all tenants, as far as is known.
+    pub(crate) fn oversees(&self) -> bool {
+        !self.rls() || self.inner.maintenance.is_some()
+    }
+
     /// The link for upkeep: the owner's where one was given, else this one.
     pub(crate) fn maintenance(&self) -> &Self {
         self.inner.maintenance.as_ref().unwrap_or(self)

@@ -10,7 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use mnemon_core::events::{
     Append, Archives, EventFilter, Events, Extent, Import, Imported, Month, NewEvent,
 };
-use mnemon_core::{Page, Scope, Store};
+use mnemon_core::steps::{Step, Write};
+use mnemon_core::{Page, RequestId, Scope, Store};
 use mnemon_postgres::{Options, PostgresStore};
 use mnemon_testkit::{Server, TestDatabase};
 use serde_json::json;
@@ -144,6 +145,35 @@ async fn writers_go_on_while_a_month_waits_for_a_reader() {
         assert_eq!(leaving.await.unwrap().unwrap().events, 5);
         let now = store.read(&acme(), "now", &Page::first(100)).await.unwrap();
         assert_eq!(now.items.len(), 30);
+        store.close().await;
+    }
+}
+
+/// A month that an import needs is attached beside a transaction that has written into the log and
+/// stays open, and beside one that reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_is_attached_beside_open_writers_and_readers() {
+    for server in common::servers() {
+        let (db, store) = old(&server).await;
+        let (mut writing, mut reading) =
+            (common::connect(db.url()).await, common::connect(db.url()).await);
+        let mut writer = writing.begin().await.unwrap();
+        let events = vec![NewEvent::new("a.b", json!({}))];
+        let append = Append { stream: "open".into(), events, expected_version: None };
+        let step = Step::new(RequestId::parse("open").unwrap()).write(Write::Events(append));
+        store.commit_in(&mut writer, &acme(), step).await.unwrap();
+        let mut reader = reading.begin().await.unwrap();
+        reader.execute("select count(*) from mnemon.events").await.unwrap();
+
+        let at = month(20).start() + TimeDelta::days(3);
+        store.import(&acme(), import("older", at, 2)).await.unwrap();
+
+        reader.rollback().await.unwrap();
+        writer.commit().await.unwrap();
+        for (stream, events) in [("older", 2), ("open", 1)] {
+            let found = store.read(&acme(), stream, &Page::first(10)).await.unwrap();
+            assert_eq!(found.items.len(), events, "{stream}");
+        }
         store.close().await;
     }
 }

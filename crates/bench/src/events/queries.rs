@@ -6,7 +6,7 @@ use mnemon::events::EventFilter;
 use mnemon::{Page, Scope};
 
 use super::load::{KINDS, correlation};
-use super::{Failed, name, row};
+use super::{Failed, name};
 use crate::report::{Bar, Report, percentile};
 use crate::target::Target;
 
@@ -53,7 +53,7 @@ pub(super) async fn run(target: &Target, events: u64, report: &mut Report) -> Re
             times.push(ask(target, &scope, question, n, number).await?);
         }
         let p99 = percentile(&times, 0.99);
-        row(report, target, question.name(), percentile(&times, 0.5), "ms, median");
+        report.figure(target.name, question.name(), percentile(&times, 0.5), "ms, median");
         report.bars.push(Bar::at_most(
             name(target, &format!("{}, p99 ms", question.name())),
             p99,

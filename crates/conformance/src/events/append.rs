@@ -146,11 +146,17 @@ pub(crate) async fn a_bad_append_is_refused(ctx: &Ctx) {
     let events = ctx.events();
     refused(events.append(&acme(), append("mnemon.system", &[None]), None).await, "stream");
     refused(events.append(&acme(), append(" ", &[None]), None).await, "stream");
+    for name in ["s\0".to_owned(), "s".repeat(limits::STREAM_BYTES + 1)] {
+        refused(events.append(&acme(), append(&name, &[None]), None).await, "stream");
+    }
     refused(events.append(&acme(), append("s", &[]), None).await, "events");
     let twice = append("s", &[Some(id(1)), Some(id(1))]);
     refused(events.append(&acme(), twice, None).await, "events[1].id");
     let nul = Append { events: vec![NewEvent::new("k", json!("\0"))], ..append("s", &[]) };
     refused(events.append(&acme(), nul, None).await, "events[0].data");
+    let text = json!("x".repeat(limits::EVENT_BYTES - 1));
+    let over = Append { events: vec![NewEvent::new("k", text)], ..append("s", &[]) };
+    refused(events.append(&acme(), over, None).await, "events[0].data");
     fails_as(events.append(&Scope::default(), append("s", &[None]), None).await, "scope_required");
     assert_eq!(ctx.rows("events").await, 0);
 }

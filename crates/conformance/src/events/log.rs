@@ -344,6 +344,24 @@ pub(crate) async fn a_wait_ends_with_an_append_of_any_handle(ctx: &Ctx) {
     other.close().await;
 }
 
+pub(crate) async fn a_wait_goes_on_while_another_tenant_writes(ctx: &Ctx) {
+    let other = ctx.another().await;
+    let globex = Scope::tenant("globex");
+    // A hint may come for nothing now and then: not with every write.
+    for round in 0..20 {
+        let quiet = ctx.events().moved(&globex, Mark::default(), LONG).await.expect("a mark");
+        let before = ctx.events().moved(&acme(), Mark::default(), LONG).await.expect("a mark");
+        write(other.as_ref(), &acme(), "s", vec![event("k", round)]).await;
+        while ctx.events().moved(&acme(), before, LONG).await.expect("is answered") == before {}
+
+        let after = ctx.events().moved(&globex, quiet, Duration::ZERO).await.expect("is answered");
+        if after == quiet {
+            return other.close().await;
+        }
+    }
+    panic!("every write of one tenant woke who waits for another");
+}
+
 /// A model: a list of events in the order in which they were appended.
 pub(crate) async fn random_reads_agree_with_the_model(ctx: &Ctx) {
     let store = ctx.store();

@@ -180,13 +180,11 @@ pub fn part_of(name: &str, of: u32) -> u32 {
     u32::from_be_bytes([a, b, c, d]) % of.max(1)
 }
 
-/// The part of a tenant in what processes tell each other: 0 to [`HINTS`] − 1.
+/// What processes tell each other of a tenant: four bytes that do not name it. Two tenants with the
+/// same hint wake each other's waiters for nothing.
 pub fn hint_of(tenant: &str) -> u32 {
-    part_of(tenant, HINTS)
+    mark(tenant)
 }
-
-/// Tenants are told apart in hints by this many parts: a hint is a mask of them.
-pub const HINTS: u32 = 64;
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -83,12 +83,45 @@ impl Tails {
                 }
                 (true, false) => {
                     pause = PENDING;
-                    mark = events.moved(scope, mark, limits::SUBSCRIPTION_POLL).await?;
+                    drop(store);
+                    let Some(moved) = self.moved(scope, mark).await? else { return Ok(()) };
+                    mark = moved;
                     // Many commits, one read.
                     tokio::time::sleep(limits::ANNOUNCE_EVERY).await;
                 }
             }
         }
+    }
+
+    /// Waits, without reading, until something may have been appended; nothing when nobody listens
+    /// any more.
+    async fn moved(&self, scope: &Scope, mark: Mark) -> Result<Option<Mark>> {
+        loop {
+            // Asked for again now and then: the store goes when its handle does.
+            let Some(store) = self.store.upgrade() else {
+                return Err(mnemon_core::Error::Closed);
+            };
+            let moved = store.events().moved(scope, mark, limits::SUBSCRIPTION_POLL).await?;
+            if moved != mark {
+                return Ok(Some(moved));
+            }
+            if !self.has_listeners(&scope.tenant) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether anybody listens; if not, the tail is over.
+    fn has_listeners(&self, tenant: &str) -> bool {
+        let mut running = self.running();
+        let Some(feeds) = running.get_mut(tenant) else { return false };
+        feeds.retain(|feed| feed.strong_count() > 0);
+        // Under the lock: whoever joins from here on starts another one.
+        let over = feeds.is_empty();
+        if over {
+            running.remove(tenant);
+        }
+        !over
     }
 
     /// Whether anybody was there to hand it to; if not, the tail is over.
@@ -98,16 +131,12 @@ impl Tails {
         events: &[Arc<mnemon_core::events::Event>],
         end: &Position,
     ) -> bool {
-        let mut running = self.running();
-        let Some(feeds) = running.get_mut(tenant) else { return false };
-        feeds.retain(|feed| feed.strong_count() > 0);
-        if feeds.is_empty() {
-            // Under the lock: whoever joins from here on starts another one.
-            running.remove(tenant);
+        if !self.has_listeners(tenant) {
             return false;
         }
+        let running = self.running();
         let mut longest = 0;
-        for feed in feeds.iter().filter_map(Weak::upgrade) {
+        for feed in running.get(tenant).into_iter().flatten().filter_map(Weak::upgrade) {
             feed.offer(events, end);
             longest = longest.max(feed.len());
         }
