@@ -40,7 +40,10 @@ pub(crate) fn code(error: &Error) -> u8 {
         | Error::StepReused { .. }
         | Error::Gone { .. } => 4,
         Error::Unavailable { .. } => 5,
-        Error::Setup { .. } | Error::ModelMismatch { .. } | Error::Sealed { .. } => 6,
+        Error::Setup { .. }
+        | Error::ModelMismatch { .. }
+        | Error::LanguageMismatch { .. }
+        | Error::Sealed { .. } => 6,
         Error::Corrupt { .. } => 7,
         _ => FAILED,
     }

@@ -158,6 +158,11 @@ fn fix(error: &Error) -> Option<String> {
                 registered.name
             )
         }
+        Error::LanguageMismatch { registered, offered } => {
+            format!(
+                "set memories.language to {registered}, or go over: `mnemon memories language {offered}`"
+            )
+        }
         Error::Unavailable { .. } => {
             "check the server and the network, then try again; -v says more".to_owned()
         }

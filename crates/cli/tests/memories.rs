@@ -117,3 +117,22 @@ fn all_of_it_speaks_json() {
     let domain = json(&["memories", "domains", "from-tag", "d", "launch"]);
     assert_eq!(domain["memory_count"], 1);
 }
+
+#[test]
+fn a_language_is_settled_once_and_changed_by_a_command() {
+    let (house, _) = house_of_three();
+    let german = [("MNEMON_MEMORIES_LANGUAGE", "german")];
+    let with = |args: &[&str]| {
+        house.run_with(&[args, &["--db", "sqlite://agent.db"]].concat(), &german, "")
+    };
+
+    assert_eq!(run(&house, &["memories", "language"]).exits(0).stdout, "english\n");
+    let refused = with(&["recall", "launch"]);
+    insta::assert_snapshot!("error_language", refused);
+    insta::assert_snapshot!("language", with(&["memories", "language", "german"]));
+    assert_eq!(run(&house, &["memories", "language"]).exits(0).stdout, "german\n");
+    let json = run(&house, &["--json", "memories", "language", "simple"]).exits(0).json();
+    assert_eq!(json, json!({ "language": "simple", "memories": 3 }));
+    let unknown = run(&house, &["memories", "language", "klingon"]);
+    assert!(unknown.stderr.contains("[possible values: arabic, danish"), "{unknown}");
+}

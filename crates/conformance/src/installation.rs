@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use mnemon_core::Page;
 use mnemon_core::consumers::part_key;
 use mnemon_core::events::{Append, EventFilter, Mark, NewEvent, SYSTEM_STREAM};
-use mnemon_core::memories::{MemoryFilter, Namespace, NewMemory, Recall};
+use mnemon_core::memories::{Language, MemoryFilter, Namespace, NewMemory, Recall};
 use mnemon_core::store::Severity;
 use mnemon_core::upkeep::Task;
 
@@ -110,6 +110,9 @@ pub(crate) async fn after_close_every_call_is_refused(ctx: &Ctx) {
     fails_as(memories.count(&ada()).await, "closed");
     fails_as(memories.registered_model().await, "closed");
     fails_as(memories.register_model(&model(2)).await, "closed");
+    fails_as(memories.wording().await, "closed");
+    fails_as(memories.register_language(Language::German).await, "closed");
+    fails_as(memories.change_language(Language::German).await, "closed");
     fails_as(events.note(&ada(), "x", serde_json::json!({}), Duration::ZERO).await, "closed");
     fails_as(events.read(&ada(), SYSTEM_STREAM, &page).await, "closed");
     let all = EventFilter::default();

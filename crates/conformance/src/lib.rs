@@ -231,6 +231,9 @@ pub fn cases() -> Vec<Case> {
             one_branch_alone_keeps_its_order,
             words_beyond_their_bound_count_for_what_the_vector_finds,
         }
+        "memories" => memories::planned {
+            five_questions_to_twenty_memories,
+        }
         "memories" => memories::registry {
             the_same_model_again_is_a_no_op,
             another_model_is_a_mismatch,
@@ -238,6 +241,19 @@ pub fn cases() -> Vec<Case> {
             eight_at_once_register_one,
             of_eight_different_models_one_wins,
             a_model_registered_elsewhere_is_used_at_once,
+        }
+        "memories" => memories::language {
+            questions_meet_the_inflections_of_the_language,
+            simple_words_stay_as_they_are,
+            names_and_identifiers_match_in_a_language,
+            another_language_is_a_mismatch,
+            the_first_memory_settles_english_where_nobody_chose,
+            of_eight_languages_at_once_one_is_settled,
+            a_changed_language_answers_as_if_it_had_been_from_the_start,
+            while_a_language_is_changed_nothing_is_lost,
+            a_handle_that_knows_the_old_language_writes_in_the_new_one,
+            a_change_that_was_interrupted_goes_on_where_it_stopped,
+            a_filter_by_tag_holds_in_every_language,
         }
         "memories" => memories::set_filling {
             a_set_is_begun_once_whoever_begins_it,

@@ -9,8 +9,10 @@ pub(crate) mod filters;
 pub(crate) mod fusion;
 pub(crate) mod graph;
 pub(crate) mod identity;
+pub(crate) mod language;
 pub(crate) mod limits;
 pub(crate) mod pages;
+pub(crate) mod planned;
 pub(crate) mod random;
 pub(crate) mod reading;
 pub(crate) mod registry;
@@ -24,7 +26,7 @@ pub(crate) mod vectors;
 pub(crate) mod words;
 pub(crate) mod writing;
 
-use mnemon_core::memories::{Hit, MemoryFilter, NewMemory, Recall};
+use mnemon_core::memories::{Hit, Language, MemoryFilter, NewMemory, Recall};
 use mnemon_core::{MemoryId, Scope};
 
 use crate::check::ids;
@@ -40,6 +42,11 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(ctx: &'a Ctx) -> Self {
         Self { ctx, model: Model::default() }
+    }
+
+    /// Of a database in a language.
+    fn of(ctx: &'a Ctx, language: Language) -> Self {
+        Self { ctx, model: Model::of(language) }
     }
 
     /// Writes to both.

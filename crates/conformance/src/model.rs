@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
-use mnemon_core::memories::text::{Document, Phrase, Question, analyze, plan};
+use mnemon_core::memories::text::{Document, Language, Phrase, Question, analyze, plan};
 use mnemon_core::memories::{MemoryFilter, NewMemory, Visibility};
 use mnemon_core::scope::{Part, Rule};
 use mnemon_core::{Facet, MemoryId, Scope, limits};
@@ -98,10 +98,24 @@ pub(crate) enum Write {
 /// The memories of one database.
 #[derive(Default)]
 pub(crate) struct Model {
+    language: Language,
     rows: Vec<Kept>,
 }
 
 impl Model {
+    /// Of a database in a language.
+    pub(crate) fn of(language: Language) -> Self {
+        Self { language, rows: Vec::new() }
+    }
+
+    /// Cuts everything anew.
+    pub(crate) fn cut_in(&mut self, language: Language) {
+        self.language = language;
+        for row in &mut self.rows {
+            row.document = cut(language, &row.memory);
+        }
+    }
+
     /// What writing this would do.
     pub(crate) fn write(&self, writer: &Scope, memory: &NewMemory) -> Write {
         let near = || self.rows.iter().filter(|row| row.beside(writer, memory));
@@ -121,7 +135,7 @@ impl Model {
 
     /// Takes in what a store wrote.
     pub(crate) fn keep(&mut self, id: MemoryId, writer: &Scope, memory: NewMemory) {
-        let document = analyze(&memory.content, &memory.node_type, &memory.tags);
+        let document = cut(self.language, &memory);
         self.rows.push(Kept { id, writer: writer.clone(), memory, document });
     }
 
@@ -139,8 +153,7 @@ impl Model {
     pub(crate) fn change(&mut self, id: MemoryId, change: impl FnOnce(&mut NewMemory)) {
         let row = self.rows.iter_mut().find(|row| row.id == id).expect("only kept ones change");
         change(&mut row.memory);
-        let memory = &row.memory;
-        row.document = analyze(&memory.content, &memory.node_type, &memory.tags);
+        row.document = cut(self.language, &row.memory);
     }
 
     /// Whether a scope sees this id.
@@ -179,7 +192,7 @@ impl Model {
         filter: &MemoryFilter,
         limit: usize,
     ) -> Vec<(MemoryId, f64)> {
-        let question = Question::parse(text);
+        let question = Question::parse(self.language, text);
         // Frequencies are the tenant's, whoever of it asks.
         let tenant: Vec<&Kept> =
             self.rows.iter().filter(|row| row.writer.tenant == reader.tenant).collect();
@@ -212,6 +225,10 @@ impl Model {
         candidates.truncate(limits::TEXT_CANDIDATES as usize);
         bm25::rank(&candidates, &plan.score, &corpus, limit)
     }
+}
+
+fn cut(language: Language, memory: &NewMemory) -> Document {
+    analyze(language, &memory.content, &memory.node_type, &memory.tags)
 }
 
 fn counts(document: &Document, terms: &[QueryTerm]) -> HashMap<String, f64> {

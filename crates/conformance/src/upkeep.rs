@@ -13,17 +13,17 @@ use crate::check::{contents, everything, fails_as, keep_at, model};
 use crate::ctx::{Ctx, acme, ada};
 use crate::model::Model;
 
-async fn take(store: &dyn Store, task: Task, holder: &str) -> Option<TaskLease> {
+pub(crate) async fn take(store: &dyn Store, task: Task, holder: &str) -> Option<TaskLease> {
     store.upkeep().claim(task, holder, true).await.expect("a claim is answered")
 }
 
-async fn status(ctx: &Ctx, task: Task) -> TaskStatus {
+pub(crate) async fn status(ctx: &Ctx, task: Task) -> TaskStatus {
     let all = ctx.upkeep().status().await.expect("a status");
     all.into_iter().find(|status| status.name == task.name()).expect("every task has one")
 }
 
 /// Runs a task to its end, as the runner does; answers the batches.
-async fn run(ctx: &Ctx, task: Task) -> Vec<Batch> {
+pub(crate) async fn run(ctx: &Ctx, task: Task) -> Vec<Batch> {
     let lease = take(ctx.store().as_ref(), task, "runner").await.expect("nobody holds it");
     let mut batches = Vec::new();
     loop {
@@ -38,7 +38,7 @@ async fn run(ctx: &Ctx, task: Task) -> Vec<Batch> {
     batches
 }
 
-fn more_than_a_lease() -> TimeDelta {
+pub(crate) fn more_than_a_lease() -> TimeDelta {
     TimeDelta::from_std(Task::TextCounts.lease()).expect("a short time") + TimeDelta::seconds(5)
 }
 

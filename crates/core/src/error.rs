@@ -12,6 +12,7 @@
 //! | [`Error::Invalid`] | correct the field named | no |
 //! | [`Error::ScopeRequired`] | say who is asking | no |
 //! | [`Error::ModelMismatch`] | open with the registered model, or re-embed | no |
+//! | [`Error::LanguageMismatch`] | open without a language or with its own, or change it | no |
 //! | [`Error::Setup`] | change the installation as the message says | no |
 //! | [`Error::Unavailable`] | retry after the time given | yes |
 //! | [`Error::Closed`] | open again | no |
@@ -25,6 +26,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::memories::ModelSignature;
+use crate::memories::text::Language;
 use crate::scope::Facet;
 
 /// The result of every Mnemon call.
@@ -119,6 +121,17 @@ pub enum Error {
         /// What the caller offered.
         offered: ModelSignature,
     },
+    /// The words of the database are cut in another language.
+    #[error(
+        "the memories of this database are in {registered}, not {offered}; open it without a \
+         language, or change its language"
+    )]
+    LanguageMismatch {
+        /// What the database keeps to.
+        registered: Language,
+        /// What the caller offered.
+        offered: Language,
+    },
     /// The installation must be changed before this can work.
     #[error("{problem}; {fix}")]
     Setup {
@@ -212,6 +225,7 @@ impl Error {
             Self::Invalid { .. } => "invalid",
             Self::ScopeRequired { .. } => "scope_required",
             Self::ModelMismatch { .. } => "model_mismatch",
+            Self::LanguageMismatch { .. } => "language_mismatch",
             Self::Setup { .. } => "setup",
             Self::Unavailable { .. } => "unavailable",
             Self::Closed => "closed",

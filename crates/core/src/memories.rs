@@ -36,6 +36,7 @@ pub use sets::{
     SetId, SetState, SetsReport, Switch,
 };
 pub use stats::{MemoryStats, NamespaceCount, Swept};
+pub use text::{Language, Wording};
 pub use vector::ModelSignature;
 
 #[cfg(doc)]
@@ -367,6 +368,32 @@ pub trait Memories: Send + Sync {
     /// [`Error::ModelMismatch`] when another one is registered; [`Error::Setup`] when the
     /// database has no vector support.
     async fn register_model(&self, model: &ModelSignature) -> Result<()>;
+
+    /// How the words of this database stand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] and [`Error::Backend`] only.
+    async fn wording(&self) -> Result<Wording>;
+
+    /// Settles the language of a database that holds no memory yet and for which nobody chose one;
+    /// the same one again is a no-op. Safe for many processes at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LanguageMismatch`] when it is another one: one chosen, or the default one that
+    /// memories are cut in already.
+    async fn register_language(&self, language: Language) -> Result<()>;
+
+    /// Begins to change the language: from now on whatever is written is cut in the new one, by
+    /// every handle, and every question is asked in both, until
+    /// [`Task::Words`](crate::upkeep::Task::Words) has cut all memories anew. To the language it is
+    /// on its way to already: a no-op.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] while a change to another language is not at its end.
+    async fn change_language(&self, to: Language) -> Result<Wording>;
 
     /// Builds indexes over the vectors of a registered model until hardly any is unindexed,
     /// waiting for upkeep where that is at it; the vectors indexed. Nothing where a store compares

@@ -18,6 +18,8 @@ use crate::ids::Fence;
 pub enum Task {
     /// Folds what writes noted about words into the counts that BM25 reads.
     TextCounts,
+    /// Cuts memories into words anew, after the language was changed, in batches.
+    Words,
     /// Removes memories whose time is over, in batches.
     ExpiredMemories,
     /// Embeds memories that the active set has no vector of, by the model of the process that runs
@@ -49,7 +51,8 @@ pub enum Task {
 
 impl Task {
     /// Every task, in the order a full run takes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Words,
         Self::TextCounts,
         Self::ExpiredMemories,
         Self::Embeddings,
@@ -70,6 +73,7 @@ impl Task {
     pub const fn name(self) -> &'static str {
         match self {
             Self::TextCounts => "text-counts",
+            Self::Words => "words",
             Self::ExpiredMemories => "expired-memories",
             Self::Embeddings => "embeddings",
             Self::EventPartitions => "event-partitions",
@@ -93,7 +97,8 @@ impl Task {
                 Duration::from_secs(5)
             }
             Self::OracleQuestions | Self::VectorSegments => Duration::from_secs(2),
-            Self::ExpiredMemories
+            Self::Words
+            | Self::ExpiredMemories
             | Self::Embeddings
             | Self::ExpiredTurns
             | Self::ExpiredThreads
@@ -109,7 +114,7 @@ impl Task {
         match self {
             Self::TextCounts | Self::Receipts => 2_000,
             Self::EventSearch => 1_000,
-            Self::ExpiredMemories | Self::ExpiredTurns => 500,
+            Self::Words | Self::ExpiredMemories | Self::ExpiredTurns => 500,
             Self::VectorSegments => crate::limits::SEGMENT_COPY,
             Self::ExpiredThreads => 20,
             Self::ExpiredAdjudications => 100,

@@ -7,7 +7,7 @@ use mnemon_core::claims::adjudicate::next_time;
 use mnemon_core::locks::{Held, Verdict, decide};
 use mnemon_core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
 use mnemon_core::memories::fuse::{Fusion, Words, fuse};
-use mnemon_core::memories::text::{Question, analyze};
+use mnemon_core::memories::text::{Language, Question, analyze};
 use mnemon_core::{Cursor, Fence, limits};
 use proptest::prelude::*;
 
@@ -33,8 +33,8 @@ fn fusion() -> impl Strategy<Value = Fusion> {
 
 proptest! {
     #[test]
-    fn any_text_is_analyzed_within_its_limits(text in "\\PC{0,400}", tag in "\\PC{0,40}") {
-        let document = analyze(&text, "fact", &[tag]);
+    fn any_text_is_analyzed_within_its_limits(text in "\\PC{0,400}", tag in "\\PC{0,40}", language in 0..Language::ALL.len()) {
+        let document = analyze(Language::ALL[language], &text, "fact", &[tag]);
 
         for (lexeme, occurrences) in &document.lexemes {
             prop_assert!(!lexeme.is_empty() && lexeme.len() <= limits::LEXEME_BYTES);
@@ -46,16 +46,16 @@ proptest! {
     #[test]
     fn a_question_finds_the_words_of_the_text_it_quotes(words in proptest::collection::vec("[b-df-hj-np-tv-z]{3,8}", 1..6)) {
         let text = words.join(" ");
-        let document = analyze(&text, "fact", &[]);
+        let document = analyze(Language::English, &text, "fact", &[]);
 
-        for term in Question::parse(&text).terms {
+        for term in Question::parse(Language::English, &text).terms {
             prop_assert!(document.lexemes.contains_key(&term), "{term}");
         }
     }
 
     #[test]
     fn any_question_parses(text in "\\PC{0,400}") {
-        let question = Question::parse(&text);
+        let question = Question::parse(Language::English, &text);
 
         let distinct: BTreeSet<&String> = question.terms.iter().collect();
         prop_assert_eq!(distinct.len(), question.terms.len());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mnemon_core::checkpoints::KeyProvider;
 use mnemon_core::claims::{Oracle, Rules};
+use mnemon_core::memories::Language;
 use mnemon_core::migrations::{MigrateMode, Migrations};
 use mnemon_core::store::Backend;
 use mnemon_core::turns::{Tokens, TurnDefaults};
@@ -102,6 +103,13 @@ impl Builder {
     #[must_use]
     pub fn model(self, model: impl Into<String>) -> Self {
         self.with(|config| config.embedder.model = model.into())
+    }
+
+    /// The language that words are cut in: what a new database is made for, and what an existing one
+    /// must be. Without it a database keeps its own.
+    #[must_use]
+    pub fn language(self, language: Language) -> Self {
+        self.with(|config| config.memories.language = Some(language))
     }
 
     /// The most connections of a server's pool open at once.
@@ -234,11 +242,7 @@ impl Builder {
         };
         let mut notices = Vec::new();
         let (opened, place) = self.store(&mut notices).await?;
-        let met = match model {
-            Some(model) => meet(opened.store.as_ref(), model).await,
-            None => Ok(Registered { embedder: None, notice: None }),
-        };
-        match met {
+        match self.settle(opened.store.as_ref(), model).await {
             Ok(Registered { embedder, notice }) => {
                 notices.extend(notice);
                 opened.store.claims().configure(rules);
@@ -257,6 +261,17 @@ impl Builder {
                 opened.store.close().await;
                 Err(error)
             }
+        }
+    }
+
+    /// Brings language and model together with what the database keeps to.
+    async fn settle(&self, store: &dyn Store, model: Option<Prepared>) -> Result<Registered> {
+        if let Some(language) = self.config.memories.language {
+            store.memories().register_language(language).await?;
+        }
+        match model {
+            Some(model) => meet(store, model).await,
+            None => Ok(Registered { embedder: None, notice: None }),
         }
     }
 

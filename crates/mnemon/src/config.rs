@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mnemon_core::events::Month;
+use mnemon_core::memories::Language;
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::upkeep::Task;
 use mnemon_core::{Error, Result, limits};
@@ -40,6 +41,8 @@ pub struct Config {
     pub migrate: MigrateConfig,
     /// What turns text into vectors.
     pub embedder: EmbedderConfig,
+    /// Free-text memories.
+    pub memories: MemoriesConfig,
     /// Versioned thread state.
     pub checkpoints: CheckpointsConfig,
     /// How claims are decided.
@@ -120,6 +123,13 @@ impl Default for EmbedderConfig {
     fn default() -> Self {
         Self { model: "lexical".to_owned(), api_key: None, timeout: limits::MODEL_TIMEOUT }
     }
+}
+
+/// `[memories]`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemoriesConfig {
+    /// The language that words are cut in; absent: the database's own, English for a new one.
+    pub language: Option<Language>,
 }
 
 /// `[checkpoints]`

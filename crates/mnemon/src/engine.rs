@@ -75,7 +75,8 @@ impl Mnemon {
     /// [`Error::Invalid`] for a URL of no known form; [`Error::Setup`] for a database this build
     /// leaves out, a schema this binary cannot use, a role that lacks a right;
     /// [`Error::Unavailable`] for a server that does not answer; [`Error::ModelMismatch`] for a
-    /// database registered with another model; [`Error::Corrupt`] for a damaged file.
+    /// database registered with another model, [`Error::LanguageMismatch`] for one whose memories
+    /// are in another language than the one asked for; [`Error::Corrupt`] for a damaged file.
     pub async fn open(url: &str) -> Result<Self> {
         Self::builder(url).open().await
     }
@@ -306,14 +307,7 @@ impl Mnemon {
     /// fails does not stop the others: its report says so.
     pub async fn upkeep(&self, options: &UpkeepOptions) -> Result<UpkeepReport> {
         self.inner.ready()?;
-        let inner = &self.inner;
-        let workers = Workers {
-            asker: inner.asker.clone(),
-            summaries: inner.summaries.clone(),
-            models: Arc::clone(&inner.models),
-            log: inner.log.clone(),
-        };
-        upkeep::run(&inner.store, options, &workers).await
+        upkeep::run(&self.inner.store, options, &self.inner.workers()).await
     }
 
     /// How every upkeep task stands.
@@ -359,6 +353,16 @@ impl fmt::Debug for Mnemon {
 }
 
 impl Inner {
+    /// Who of this handle does upkeep.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers {
+            asker: self.asker.clone(),
+            summaries: self.summaries.clone(),
+            models: Arc::clone(&self.models),
+            log: self.log.clone(),
+        }
+    }
+
     /// The summariser, or what to set for one.
     pub(crate) fn summaries(&self) -> Result<&Summaries> {
         self.summaries.as_ref().ok_or_else(|| {

@@ -57,14 +57,14 @@ pub use mnemon_core as core;
 pub use builder::{Builder, migrations};
 pub use config::Config;
 pub use engine::Mnemon;
-pub use memories::{Memories, Recalled, Reembed, ReembedProgress, ReembedReport};
+pub use memories::{Memories, Recalled, Reembed, ReembedProgress, ReembedReport, Relanguaged};
 pub use upkeep::{Outcome, TaskReport, UpkeepOptions, UpkeepReport};
 
 pub use mnemon_core::memories::{
-    Classified, Comparison, Domain, Due, Edge, EmbeddingSet, Fusion, Hit, Memory, MemoryFilter,
-    MemoryPatch, MemoryStats, MetadataTest, ModelSignature, Namespace, NamespaceCount, Neighbor,
-    NewDomain, NewEdge, NewMemory, Rating, Recall, Remembered, Review, ReviewEvent, Scheduling,
-    SetCounts, SetId, SetState, SetsReport, Swept, Visibility,
+    Classified, Comparison, Domain, Due, Edge, EmbeddingSet, Fusion, Hit, Language, Memory,
+    MemoryFilter, MemoryPatch, MemoryStats, MetadataTest, ModelSignature, Namespace,
+    NamespaceCount, Neighbor, NewDomain, NewEdge, NewMemory, Rating, Recall, Remembered, Review,
+    ReviewEvent, Scheduling, SetCounts, SetId, SetState, SetsReport, Swept, Visibility, Wording,
 };
 pub use mnemon_core::migrations::{MigrateMode, Migration, Migrations, SchemaStatus};
 pub use mnemon_core::steps::{Outcome as StepOutcome, Receipt, Step, Write};

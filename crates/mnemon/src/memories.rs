@@ -4,6 +4,7 @@
 mod backlog;
 mod connected;
 mod decay;
+mod language;
 mod recalled;
 mod reembed;
 
@@ -18,6 +19,7 @@ use mnemon_core::{Facet, MemoryId, Page, Paged, Result, Scope, limits};
 use crate::engine::Inner;
 
 pub(crate) use backlog::Backlog;
+pub use language::Relanguaged;
 pub use recalled::Recalled;
 pub use reembed::{Reembed, ReembedProgress, ReembedReport};
 

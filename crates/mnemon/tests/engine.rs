@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use mnemon::embed::Embedder;
 use mnemon::{
-    Backend, Error, MemoryFilter, Mnemon, ModelSignature, NewMemory, Page, Recall, Result, Scope,
-    Task, UpkeepOptions,
+    Backend, Error, Language, MemoryFilter, Mnemon, ModelSignature, NewMemory, Page, Recall,
+    Result, Scope, Task, UpkeepOptions,
 };
 
 fn url(folder: &tempfile::TempDir) -> String {
@@ -190,6 +190,43 @@ async fn expired_memories_go_with_upkeep() {
     let report = db.upkeep(&forced).await.unwrap();
 
     assert_eq!(report.tasks[0].rows, 1);
+}
+
+#[tokio::test]
+async fn a_database_keeps_the_language_it_was_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = |language| {
+        let builder = Mnemon::builder(url(&folder)).background_upkeep(false);
+        match language {
+            Some(language) => builder.language(language),
+            None => builder,
+        }
+    };
+    let (german, simple) = (Some(Language::German), Some(Language::Simple));
+    let scope = Scope::local();
+    let db = builder(german).open().await.unwrap();
+    db.memories().remember(&scope, NewMemory::new("alte H\u{e4}user")).await.unwrap();
+    db.close().await;
+
+    let refused = builder(simple).open().await.unwrap_err();
+    assert!(matches!(refused, Error::LanguageMismatch { .. }), "{refused}");
+    let db = builder(None).open().await.unwrap();
+    let found = async |text| db.memories().fts_search(&scope, text, 10).await.unwrap().len();
+    assert_eq!((found("Haus").await, found("alter").await), (1, 1));
+    let heard = AtomicUsize::new(0);
+    let done = db
+        .memories()
+        .change_language(Language::Simple, |_| {
+            heard.fetch_add(1, Ordering::Relaxed);
+        })
+        .await
+        .unwrap();
+    assert_eq!((done.memories, heard.into_inner()), (1, 1));
+    assert_eq!((found("Haus").await, found("alte").await), (0, 1));
+    db.close().await;
+
+    assert!(builder(german).open().await.is_err());
+    builder(simple).open().await.unwrap().close().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod accesses;
 mod domains;
 mod graph;
+pub(crate) mod language;
 pub(crate) mod nearest;
 mod read;
 mod recall;
@@ -15,13 +16,16 @@ pub(crate) mod update;
 mod ways;
 pub(crate) mod write;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::memories::graph::{check_depth, check_type};
+use mnemon_core::memories::text::Known;
 use mnemon_core::memories::{
-    Classified, Domain, Due, Edge, Hit, Memories, Memory, MemoryFilter, MemoryPatch, MemoryStats,
-    ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge, NewMemory, Recall,
-    Remembered, Review, ReviewEvent, Scheduling, Swept, domain, vector,
+    Classified, Domain, Due, Edge, Hit, Language, Memories, Memory, MemoryFilter, MemoryPatch,
+    MemoryStats, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge,
+    NewMemory, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept, Wording, domain, vector,
 };
 use mnemon_core::scope::Facet;
 use mnemon_core::upkeep::{Task, Upkeep as _};
@@ -97,8 +101,16 @@ impl Memories for PostgresStore {
         filter.check()?;
         page.check()?;
         let call = reading("listing memories", scope.tenant);
+        if !filter.has_labels() {
+            return self
+                .link
+                .run(call, |conn| work(async move { read::list(conn, scope, filter, page).await }))
+                .await;
+        }
         self.link
-            .run(call, |conn| work(async move { read::list(conn, scope, filter, page).await }))
+            .snapshot(call, "", |conn| {
+                work(async move { read::list(conn, scope, filter, page).await })
+            })
             .await
     }
 
@@ -107,10 +119,11 @@ impl Memories for PostgresStore {
         question.check()?;
         let call = reading("recalling memories", scope.tenant);
         let settings = segments::search_settings(question.branch_limit());
+        let known = &*self.known;
         let hits = self
             .link
             .snapshot(call, &settings, |conn| {
-                work(async move { recall::recall(conn, scope, question).await })
+                work(async move { recall::recall(conn, scope, question, known).await })
             })
             .await?;
         if question.reinforce && !hits.is_empty() {
@@ -368,6 +381,47 @@ impl Memories for PostgresStore {
             .await
     }
 
+    async fn wording(&self) -> Result<Wording> {
+        let call = Call { doing: "reading the language", tenant: None, retry: Retry::Idempotent };
+        let wording =
+            self.link.run(call, |conn| work(async move { language::wording(conn).await })).await?;
+        self.known.set(wording);
+        Ok(wording)
+    }
+
+    async fn register_language(&self, language: Language) -> Result<()> {
+        let call = Call { doing: "registering a language", tenant: None, retry: Retry::Idempotent };
+        // Once it is chosen nobody need be held up, and everybody may see it.
+        let chosen =
+            self.link.run(call, |conn| work(async move { language::chosen(conn).await })).await?;
+        match chosen {
+            Some(registered) if registered == language => {}
+            Some(registered) => {
+                return Err(Error::LanguageMismatch { registered, offered: language });
+            }
+            None => {
+                self.link
+                    .maintenance()
+                    .transaction(call, |conn| {
+                        work(async move { language::register(conn, language).await })
+                    })
+                    .await?;
+            }
+        }
+        self.wording().await.map(drop)
+    }
+
+    async fn change_language(&self, to: Language) -> Result<Wording> {
+        let call = Call { doing: "changing the language", tenant: None, retry: Retry::Idempotent };
+        let changed = self
+            .link
+            .maintenance()
+            .transaction(call, |conn| work(async move { language::change(conn, to).await }))
+            .await?;
+        self.known.set(changed);
+        Ok(changed)
+    }
+
     async fn index_vectors(&self, model: &ModelSignature) -> Result<u64> {
         let call = Call { doing: "reading the models", tenant: None, retry: Retry::Idempotent };
         let sets =
@@ -395,7 +449,7 @@ impl PostgresStore {
         memories: Vec<NewMemory>,
         named: bool,
     ) -> Result<Vec<Remembered>> {
-        let drafts = &prepare(scope, memories, named).await?;
+        let drafts = &prepare(scope, memories, named, &self.known).await?;
         let vectors = drafts.iter().filter(|draft| draft.has_vectors()).count();
         self.pressure.ease(&self.link, vectors).await;
         let scope = &scope.admit(Facet::Memories)?;
@@ -423,14 +477,15 @@ async fn prepare(
     scope: &Scope,
     memories: Vec<NewMemory>,
     named: bool,
+    known: &Arc<Known>,
 ) -> Result<Vec<write::Draft>> {
     /// About a millisecond of analysis.
     const INLINE_BYTES: usize = 16 * 1024;
     if memories.iter().map(|memory| memory.content.len()).sum::<usize>() <= INLINE_BYTES {
-        return write::draft(scope, memories, named);
+        return write::draft(scope, memories, named, known);
     }
-    let scope = scope.clone();
-    tokio::task::spawn_blocking(move || write::draft(&scope, memories, named))
+    let (scope, known) = (scope.clone(), Arc::clone(known));
+    tokio::task::spawn_blocking(move || write::draft(&scope, memories, named, &known))
         .await
         .map_err(|error| Error::backend("analysing memories", error))?
 }

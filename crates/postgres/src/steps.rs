@@ -5,6 +5,8 @@
 //! last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
 //! finds the receipt of its own call, which is no repeat, or writes everything.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::checkpoints::Put;
@@ -12,6 +14,7 @@ use mnemon_core::checkpoints::pack::Packed;
 use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::Rules;
 use mnemon_core::locks::Guard;
+use mnemon_core::memories::text::Known;
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
@@ -40,7 +43,7 @@ const ROUNDS: usize = 3;
 impl Steps for PostgresStore {
     async fn commit(&self, scope: &Scope, step: Step) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = &prepare(scope, step, &self.turns, self.sealing()).await?;
+        let prepared = &prepare(scope, step, &self.turns, self.sealing(), &self.known).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
         let rules = &self.rules();
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
@@ -82,7 +85,7 @@ impl PostgresStore {
         step: Step,
     ) -> Result<Receipt> {
         step.check(scope)?;
-        let prepared = prepare(scope, step, &self.turns, self.sealing()).await?;
+        let prepared = prepare(scope, step, &self.turns, self.sealing(), &self.known).await?;
         let done = async {
             self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
             commit(conn, scope, &prepared, &self.rules()).await
@@ -159,12 +162,13 @@ async fn prepare(
     step: Step,
     defaults: &TurnDefaults,
     sealing: Sealing,
+    known: &Arc<Known>,
 ) -> Result<Prepared> {
     if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-        return Prepared::of(scope, step, defaults, &sealing);
+        return Prepared::of(scope, step, defaults, &sealing, known);
     }
-    let (scope, defaults) = (scope.clone(), defaults.clone());
-    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults, &sealing))
+    let (scope, defaults, known) = (scope.clone(), defaults.clone(), Arc::clone(known));
+    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults, &sealing, &known))
         .await
         .map_err(|error| Error::backend("preparing a step", error))?
 }
@@ -182,7 +186,13 @@ fn size(write: &Write) -> usize {
 }
 
 impl Prepared {
-    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults, sealing: &Sealing) -> Result<Self> {
+    fn of(
+        scope: &Scope,
+        step: Step,
+        defaults: &TurnDefaults,
+        sealing: &Sealing,
+        known: &Arc<Known>,
+    ) -> Result<Self> {
         let fingerprint = step.fingerprint();
         let mut given: Vec<NewMemory> = Vec::new();
         let (mut writes, mut places) = (Vec::new(), Vec::new());
@@ -207,8 +217,11 @@ impl Prepared {
             };
             writes.push((at, ready));
         }
-        let memories =
-            if given.is_empty() { Vec::new() } else { memories::draft(scope, given, false)? };
+        let memories = if given.is_empty() {
+            Vec::new()
+        } else {
+            memories::draft(scope, given, false, known)?
+        };
         Ok(Self { step, fingerprint, call: Uuid::now_v7(), writes, memories, places })
     }
 }

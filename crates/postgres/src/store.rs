@@ -11,6 +11,7 @@ use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
+use mnemon_core::memories::text::Known;
 use mnemon_core::memories::{EmbeddingSets, Memories};
 use mnemon_core::migrations::Migrations as _;
 use mnemon_core::steps::Steps;
@@ -48,6 +49,8 @@ pub struct PostgresStore {
     pub(crate) sealing: RwLock<Sealing>,
     /// What was written to threads last.
     pub(crate) heads: Heads,
+    /// What is known of the language of words.
+    pub(crate) known: Arc<Known>,
     /// What slows writers of vectors down.
     pub(crate) pressure: Pressure,
 }
@@ -114,7 +117,9 @@ impl PostgresStore {
         let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
         let heads = Heads::default();
         let (together, pressure) = (Arc::default(), Pressure::default());
-        let store = Self { link, moves, ddl, turns, rules, together, sealing, heads, pressure };
+        let known = Arc::default();
+        let store =
+            Self { link, moves, ddl, turns, rules, together, sealing, heads, known, pressure };
         store.make_partitions().await?;
         Ok(store)
     }

@@ -11,6 +11,7 @@ use crate::claims::questions;
 use crate::error::Fault;
 use crate::events::{epoch, search};
 use crate::link::{Call, Retry, work};
+use crate::memories::language;
 use crate::store::PostgresStore;
 use crate::{checkpoints, dead_letters, partitions, rls, segments, steps, turns};
 
@@ -120,6 +121,7 @@ async fn batch(conn: &mut PgConnection, lease: &TaskLease) -> Result<Batch, Faul
     renew(conn, lease).await?;
     let size = lease.task.batch();
     match lease.task {
+        Task::Words => language::batch(conn, size).await,
         Task::TextCounts => fold_counts(conn, size).await,
         Task::ExpiredMemories => remove_expired(conn, size).await,
         Task::EventPartitions => {
@@ -327,11 +329,13 @@ pub(crate) async fn status(conn: &mut PgConnection) -> Result<Vec<TaskStatus>, F
     let partitions = partitions::missing(conn).await?.len() as u64;
     let dead_letters = dead_letters::dead_rows(conn).await?;
     let threads = if sees_all { checkpoints::expired(conn).await? } else { 0 };
+    let uncut = if sees_all { language::waiting(conn).await? } else { 0 };
     let vectors = if sees_all { segments::waiting(conn).await? } else { 0 };
     Ok(rows
         .into_iter()
         .map(|row| {
             let lag = match row.name.as_str() {
+                name if name == Task::Words.name() => uncut,
                 name if name == Task::TextCounts.name() => row.deltas.unsigned_abs(),
                 name if name == Task::ExpiredMemories.name() => row.expired.unsigned_abs(),
                 name if name == Task::EventPartitions.name() => partitions,

@@ -120,6 +120,56 @@ async fn reads_of_memories_go_through_an_index_that_leads_with_the_tenant() {
     }
 }
 
+/// Forty memories with labels and a namespace of their own.
+const RARE: &str = "
+update mnemon.memories
+set tags = '{rare tag}', node_type = 'quokka', namespace = 'rare/deep',
+    terms = terms || '''rare'':40C ''tag'':41C ''quokka'':30B'::tsvector
+where key in (select 'key' || n from generate_series(500, 20000, 500) as n);
+vacuum analyze mnemon.memories;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_lets_little_through_goes_by_an_index() {
+    for server in common::servers() {
+        let db = loaded(&server).await;
+        let mut conn = common::connect(db.url()).await;
+        for statement in RARE.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+            conn.execute(statement).await.expect("rows of a fixture");
+        }
+        conn.close().await.unwrap();
+        let t = &Scope::tenant("big");
+        let model =
+            ModelSignature { name: "m".into(), dimension: 2, hash: "00".into(), semantic: true };
+        let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
+        store.register_model(&model).await.unwrap();
+        store.close().await;
+
+        let all = MemoryFilter::default;
+        let (tag, quokka) = (vec!["rare tag".to_owned()], vec!["quokka".to_owned()]);
+        let namespace = Some(Namespace::parse("rare").unwrap());
+        for (name, filter, index) in [
+            ("tag", MemoryFilter { tags: tag, ..all() }, "memories_terms"),
+            ("node type", MemoryFilter { node_types: quokka, ..all() }, "memories_terms"),
+            ("namespace", MemoryFilter { namespace, ..all() }, "memories_namespace"),
+        ] {
+            let filter = &filter;
+            let list = scans(&db, async |s| {
+                let page = Memories::list(&s, t, filter, &Page::first(100)).await.unwrap();
+                assert_eq!(page.items.len(), 40, "{name}");
+                s
+            });
+            assert_scans(name, &list.await, index);
+            let recall = scans(&db, async |s| {
+                let asked = Recall { filter: filter.clone(), ..Recall::vector([1.0, 0.0]) };
+                s.recall(t, &asked).await.unwrap();
+                s
+            });
+            assert_scans(name, &recall.await, index);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_and_upkeep_go_through_an_index() {
     for server in common::servers() {

@@ -7,6 +7,8 @@ mod filter;
 pub(crate) mod functions;
 pub(crate) mod graph;
 pub(crate) mod held;
+pub(crate) mod language;
+pub(crate) mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod read;
 pub(crate) mod recall;
@@ -24,9 +26,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::memories::graph::{check_depth, check_type};
 use mnemon_core::memories::{
-    Classified, Domain, Due, Edge, Hit, Memories, Memory, MemoryFilter, MemoryPatch, MemoryStats,
-    ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge, NewMemory, Recall,
-    Remembered, Review, ReviewEvent, Scheduling, Swept, domain, vector,
+    Classified, Domain, Due, Edge, Hit, Language, Memories, Memory, MemoryFilter, MemoryPatch,
+    MemoryStats, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge,
+    NewMemory, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept, Wording, domain, vector,
 };
 use mnemon_core::{Facet, MemoryId, Page, Paged, Result, Scope, limits};
 use uuid::Uuid;
@@ -129,8 +131,10 @@ impl Memories for SqliteStore {
         scope.admit(Facet::Memories)?;
         question.check()?;
         let (reader, asked, index) = (scope.clone(), question.clone(), Arc::clone(&self.index));
+        let known = Arc::clone(&self.known);
         let hits = self
             .read("recalling memories", move |conn| {
+                known.set(language::wording(conn)?);
                 recall::recall(conn, &index, &reader.admit(Facet::Memories)?, &asked)
             })
             .await?;
@@ -394,6 +398,31 @@ impl Memories for SqliteStore {
         self.read("reading the model", |conn| Ok(models::active(conn)?.map(|set| set.model))).await
     }
 
+    async fn wording(&self) -> Result<Wording> {
+        self.alive()?;
+        let wording = self.read("reading the language", language::wording).await?;
+        self.known.set(wording);
+        Ok(wording)
+    }
+
+    async fn register_language(&self, language: Language) -> Result<()> {
+        self.alive()?;
+        // Once it is chosen nobody writes.
+        if self.read("reading the language", language::chosen).await? != Some(language) {
+            self.write("registering a language", move |conn| language::register(conn, language))
+                .await?;
+        }
+        self.wording().await.map(drop)
+    }
+
+    async fn change_language(&self, to: Language) -> Result<Wording> {
+        self.alive()?;
+        let changed =
+            self.write("changing the language", move |conn| language::change(conn, to)).await?;
+        self.known.set(changed);
+        Ok(changed)
+    }
+
     async fn register_model(&self, model: &ModelSignature) -> Result<()> {
         self.alive()?;
         model.check()?;
@@ -409,13 +438,15 @@ impl SqliteStore {
         memories: Vec<NewMemory>,
         naming: write::Naming,
     ) -> Result<Vec<Remembered>> {
+        let language = self.known.get().language;
         let bytes: usize = memories.iter().map(|memory| memory.content.len()).sum();
         let prepared: Vec<Prepared> = if bytes <= PREPARE_INLINE_BYTES {
-            memories.into_iter().map(Prepared::of).collect()
+            memories.into_iter().map(|memory| Prepared::of(memory, language)).collect()
         } else {
             // Neither the caller's runtime nor the writer should wait for the cutting.
             self.read("analysing memories", move |_| {
-                Ok(memories.iter().cloned().map(Prepared::of).collect())
+                let cut = |memory: &NewMemory| Prepared::of(memory.clone(), language);
+                Ok(memories.iter().map(cut).collect())
             })
             .await?
         };

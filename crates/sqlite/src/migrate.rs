@@ -76,6 +76,18 @@ pub(crate) const STEPS: &[Step] = &[
         up: include_str!("../migrations/0006_event_archive.up.sql"),
         down: include_str!("../migrations/0006_event_archive.down.sql"),
     },
+    Step {
+        version: 10,
+        name: "language",
+        up: include_str!("../migrations/0010_language.up.sql"),
+        down: include_str!("../migrations/0010_language.down.sql"),
+    },
+    Step {
+        version: 11,
+        name: "namespaces",
+        up: include_str!("../migrations/0011_namespaces.up.sql"),
+        down: include_str!("../migrations/0011_namespaces.down.sql"),
+    },
 ];
 
 /// Where a schema stands.

@@ -10,7 +10,7 @@ use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::Rules;
 use mnemon_core::dead_letters::DeliveryReceipt;
 use mnemon_core::locks::Guard;
-use mnemon_core::memories::Remembered;
+use mnemon_core::memories::{Language, Remembered};
 use mnemon_core::scope::Admitted;
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
 use mnemon_core::turns::TurnDefaults;
@@ -89,7 +89,13 @@ enum PreparedWrite {
 const INLINE_BYTES: usize = 16 * 1024;
 
 impl Prepared {
-    fn of(scope: &Scope, step: Step, defaults: &TurnDefaults, sealing: &Sealing) -> Result<Self> {
+    fn of(
+        scope: &Scope,
+        step: Step,
+        defaults: &TurnDefaults,
+        sealing: &Sealing,
+        language: Language,
+    ) -> Result<Self> {
         let writes = step
             .writes
             .iter()
@@ -97,7 +103,7 @@ impl Prepared {
             .map(|(at, write)| {
                 Ok(match write {
                     Write::Remember(memory) => PreparedWrite::Remember(Box::new(
-                        memories::Prepared::of((**memory).clone()),
+                        memories::Prepared::of((**memory).clone(), language),
                     )),
                     Write::Checkpoint(put) => {
                         let packed = Packed::sealed((**put).clone(), sealing, &scope.tenant);
@@ -129,13 +135,14 @@ fn size(write: &Write) -> usize {
 
 impl SqliteStore {
     async fn prepare_step(&self, scope: &Scope, step: Step) -> Result<Prepared> {
+        let language = self.known.get().language;
         if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-            return Prepared::of(scope, step, &self.turns, &self.sealing());
+            return Prepared::of(scope, step, &self.turns, &self.sealing(), language);
         }
         // Neither the caller's runtime nor the writer should wait for it.
         let (scope, defaults, sealing) = (scope.clone(), self.turns.clone(), self.sealing());
         self.read("preparing a step", move |_| {
-            Ok(Prepared::of(&scope, step.clone(), &defaults, &sealing)?)
+            Ok(Prepared::of(&scope, step.clone(), &defaults, &sealing, language)?)
         })
         .await
     }

@@ -14,6 +14,7 @@ use mnemon_core::consumers::Consumers;
 use mnemon_core::dead_letters::DeadLetters;
 use mnemon_core::events::{Archives, Events};
 use mnemon_core::locks::Locks;
+use mnemon_core::memories::text::Known;
 use mnemon_core::memories::{EmbeddingSets, Memories};
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::steps::Steps;
@@ -45,6 +46,8 @@ pub struct SqliteStore {
     pub(crate) moves: Moves,
     /// The vectors held in memory.
     pub(crate) index: Arc<Index>,
+    /// What is known of the language of words.
+    pub(crate) known: Arc<Known>,
     connections: u32,
     closed: AtomicBool,
     workers: Mutex<Vec<Worker>>,
@@ -194,6 +197,7 @@ fn prepare(opener: &Arc<Opener>, options: &Options) -> Done<SqliteStore> {
         reads,
         moves: Moves::new(watcher),
         index: Arc::new(Index::new(options.vector_bytes)),
+        known: Arc::default(),
         connections,
         closed: AtomicBool::new(false),
         workers: Mutex::new(workers),

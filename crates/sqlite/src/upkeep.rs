@@ -11,7 +11,7 @@ use crate::checkpoints::remove;
 use crate::claims::questions;
 use crate::error::Done;
 use crate::events::search;
-use crate::memories::{rows, write};
+use crate::memories::{language, rows, write};
 use crate::open::now;
 use crate::store::SqliteStore;
 use crate::{dead_letters, sets, steps, turns};
@@ -109,6 +109,7 @@ fn batch(conn: &Connection, lease: &TaskLease) -> Done<Batch> {
     ])?;
     held(lease, changed)?;
     match lease.task {
+        Task::Words => language::batch(conn, lease.task.batch()),
         Task::ExpiredMemories => remove_expired(conn, lease.task.batch(), now),
         Task::Receipts => {
             let most = lease.task.batch();
@@ -167,6 +168,7 @@ fn status_of(conn: &Connection, task: Task, now: i64) -> Done<TaskStatus> {
         Task::ExpiredMemories => {
             conn.prepare_cached(sql::EXPIRED_COUNT)?.query_row([now], |row| row.get(0))?
         }
+        Task::Words => language::waiting(conn)?,
         Task::Embeddings => sets::backlog(conn)?,
         Task::Receipts => steps::old(conn, now)?,
         Task::ExpiredTurns => turns::remove::expired(conn, now)?,

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use mnemon::core::memories::bm25::{Candidate, Corpus, QueryTerm, rank};
-use mnemon::core::memories::text::{Document, Question as Words, analyze, plan};
+use mnemon::core::memories::text::{Document, Language, Question as Words, analyze, plan};
 use mnemon::import::locomo::{Conversations, Question};
 
 use super::{TOP, asked, mean};
+
+const LANGUAGE: Language = Language::English;
 
 /// The same questions with every memory of the conversation as a candidate.
 pub(super) fn in_memory(data: &Conversations) -> mnemon::Result<f64> {
@@ -16,7 +18,7 @@ pub(super) fn in_memory(data: &Conversations) -> mnemon::Result<f64> {
     for conversation in &data.conversations {
         let mut documents = Vec::new();
         for utterance in &conversation.utterances {
-            let document = analyze(&utterance.memory()?.content, "fact", &[]);
+            let document = analyze(LANGUAGE, &utterance.memory()?.content, "fact", &[]);
             for lexeme in document.lexemes.keys() {
                 *counts.entry(lexeme.clone()).or_default() += 1;
             }
@@ -41,7 +43,7 @@ fn exhaustive<'d>(
     counts: &HashMap<String, u64>,
     corpus: Corpus,
 ) -> Vec<&'d str> {
-    let terms = Words::parse(&question.question)
+    let terms = Words::parse(LANGUAGE, &question.question)
         .terms
         .into_iter()
         .map(|lexeme| QueryTerm { documents: counts.get(&lexeme).copied().unwrap_or(0), lexeme })

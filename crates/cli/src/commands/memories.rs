@@ -4,6 +4,7 @@ mod change;
 mod decay;
 mod domains;
 pub(super) mod graph;
+mod language;
 
 use clap::{Args, Subcommand};
 use mnemon::{MemoryId, MemoryStats, Mnemon, Namespace, Scope};
@@ -42,6 +43,8 @@ pub(crate) enum Memories {
     /// Named regions of what is remembered
     #[command(subcommand)]
     Domains(domains::Domains),
+    /// The language that words are cut in, or going over to another one
+    Language(language::LanguageArgs),
     /// The namespaces there are, with their counts
     Namespaces(Namespaces),
     /// Counts of everything
@@ -85,6 +88,9 @@ pub(crate) struct Namespaces {
 
 impl Memories {
     pub(crate) async fn run(&self, context: &Context<'_>) -> Done {
+        if let Self::Language(language) = self {
+            return language.run(context).await;
+        }
         let db = context.open().await?;
         let scope = context.scope(&db);
         let done = self.act(&db, &scope, context.output).await;
@@ -112,6 +118,8 @@ impl Memories {
             Self::Edges(edges) => edges.run(db, scope, output).await?,
             Self::Neighbors(neighbors) => neighbors.run(db, scope, output).await?,
             Self::Domains(domains) => domains.run(db, scope, output).await?,
+            // It opens a database by itself.
+            Self::Language(_) => {}
             Self::Namespaces(namespaces) => namespaces.run(db, scope, output).await?,
             Self::Stats => {
                 let stats = db.memories().stats(scope).await?;

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mnemon_core::memories::{
-    Classified, Domain, Due, Edge, Hit, Memories, Memory, MemoryFilter, MemoryPatch, MemoryStats,
-    ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge, NewMemory, Recall,
-    Remembered, Review, ReviewEvent, Scheduling, Swept,
+    Classified, Domain, Due, Edge, Hit, Language, Memories, Memory, MemoryFilter, MemoryPatch,
+    MemoryStats, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge,
+    NewMemory, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept, Wording,
 };
 use mnemon_core::{MemoryId, Page, Paged, Result, Scope};
 
@@ -159,6 +159,18 @@ impl Memories for FailingStore {
 
     async fn registered_model(&self) -> Result<Option<ModelSignature>> {
         self.call(self.inner.memories().registered_model()).await
+    }
+
+    async fn wording(&self) -> Result<Wording> {
+        self.call(self.inner.memories().wording()).await
+    }
+
+    async fn register_language(&self, language: Language) -> Result<()> {
+        self.call(self.inner.memories().register_language(language)).await
+    }
+
+    async fn change_language(&self, to: Language) -> Result<Wording> {
+        self.call(self.inner.memories().change_language(to)).await
     }
 
     async fn register_model(&self, model: &ModelSignature) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mnemon_core::Store;
-use mnemon_core::memories::{MemoryFilter, NewMemory, Recall};
+use mnemon_core::memories::{MemoryFilter, NewMemory, Rating, Recall, Review};
+use mnemon_core::{Page, Store};
 
 use crate::check::{everything, keep};
 use crate::ctx::{Ctx, acme, ada};
@@ -27,12 +27,30 @@ async fn recaller(store: Arc<dyn Store>, stop: Arc<AtomicBool>) -> usize {
     asked
 }
 
+/// Reviews what is there until told to stop; two of these meet at the same memories. Answers how
+/// many reviews it wrote.
+async fn scheduler(store: Arc<dyn Store>, stop: Arc<AtomicBool>) -> usize {
+    let mut written = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let page = store.memories().list(&acme(), &MemoryFilter::default(), &Page::first(3)).await;
+        for memory in page.expect("a reader never fails").items {
+            let review = Review::new(Rating::Good);
+            store.memories().review(&acme(), memory.id, review).await.expect("a review is written");
+            written += 1;
+        }
+        store.memories().due(&acme(), None, &Page::first(10)).await.expect("a reader never fails");
+    }
+    written
+}
+
 pub(crate) async fn sixteen_writers_and_four_readers_get_along(ctx: &Ctx) {
     let second = ctx.another().await;
     let stop = Arc::new(AtomicBool::new(false));
     let handle = |n: usize| if n.is_multiple_of(2) { ctx.store() } else { Arc::clone(&second) };
     let readers: Vec<_> =
         (0..4).map(|n| tokio::spawn(recaller(handle(n), Arc::clone(&stop)))).collect();
+    let schedulers: Vec<_> =
+        (0..2).map(|n| tokio::spawn(scheduler(handle(n), Arc::clone(&stop)))).collect();
     let mut writers = Vec::new();
     for n in 0..WRITERS {
         let store = handle(n);
@@ -53,6 +71,11 @@ pub(crate) async fn sixteen_writers_and_four_readers_get_along(ctx: &Ctx) {
     for reader in readers {
         assert!(reader.await.expect("no panic") > 0);
     }
+    let mut reviews = 0;
+    for scheduler in schedulers {
+        reviews += scheduler.await.expect("no panic");
+    }
+    assert_eq!(ctx.rows("memory_reviews").await, i64::try_from(reviews).expect("a small number"));
 
     assert_eq!(ctx.rows("memories").await, 1_600);
     assert_eq!(ctx.memories().count(&acme()).await.expect("a count"), 1_600);

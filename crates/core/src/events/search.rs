@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::memories::text::{Document, Phrase, Question, analyze};
+use crate::memories::text::{Document, Language, Phrase, Question, analyze};
+
+/// A log speaks of programs: its words are cut alike whatever the memories are written in.
+const LANGUAGE: Language = Language::English;
 
 /// The words of an event: its kind, and the strings of its data in the order of their keys, up to
 /// [`limits::EVENT_SEARCH_BYTES`]. No phrase spans two strings.
@@ -22,7 +25,7 @@ pub fn document(kind: &str, data: &Value) -> Document {
     let mut strings = Vec::new();
     let mut left = limits::EVENT_SEARCH_BYTES;
     collect(data, &mut strings, &mut left);
-    analyze("", kind, &strings)
+    analyze(LANGUAGE, "", kind, &strings)
 }
 
 fn collect(data: &Value, strings: &mut Vec<String>, left: &mut usize) {
@@ -62,7 +65,7 @@ impl Sought {
             );
             return Err(Error::invalid("text", reason));
         }
-        let question = Question::parse(text);
+        let question = Question::parse(LANGUAGE, text);
         if question.is_empty() {
             return Err(Error::invalid("text", "holds no word to look for"));
         }

@@ -3,7 +3,7 @@
 //!
 //! A pure function over counts, so that both stores answer alike.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::text::Place;
 
@@ -101,9 +101,26 @@ pub fn rank<K: Ord + Clone>(
         .map(|candidate| (candidate.key.clone(), score(candidate, terms, corpus)))
         .filter(|(_, score)| *score > 0.0)
         .collect();
+    best_first(&mut scored, limit);
+    scored
+}
+
+/// One list of several that answer one question in different words; what is in more than one
+/// counts by its best score.
+pub fn merge<K: Ord + Clone>(lists: Vec<Vec<(K, f64)>>) -> Vec<(K, f64)> {
+    let mut merged: BTreeMap<K, f64> = BTreeMap::new();
+    for (key, score) in lists.into_iter().flatten() {
+        let best = merged.entry(key).or_insert(score);
+        *best = best.max(score);
+    }
+    let mut merged: Vec<(K, f64)> = merged.into_iter().collect();
+    best_first(&mut merged, usize::MAX);
+    merged
+}
+
+fn best_first<K: Ord>(scored: &mut Vec<(K, f64)>, limit: usize) {
     scored.sort_by(|(a_key, a), (b_key, b)| b.total_cmp(a).then_with(|| b_key.cmp(a_key)));
     scored.truncate(limit);
-    scored
 }
 
 #[cfg(test)]
@@ -138,6 +155,13 @@ mod tests {
         let ranked = rank(&candidates, &[term("x", 2)], &corpus, 10);
 
         assert_eq!(ranked[0].0, 2);
+    }
+
+    #[test]
+    fn merged_lists_hold_each_once_by_its_best_score() {
+        let merged = merge(vec![vec![(1, 3.0), (2, 1.0)], vec![(2, 2.0), (3, 2.0)]]);
+
+        assert_eq!(merged, [(1, 3.0), (3, 2.0), (2, 2.0)]);
     }
 
     #[test]

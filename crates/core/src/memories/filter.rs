@@ -40,6 +40,11 @@ pub struct MemoryFilter {
 }
 
 impl MemoryFilter {
+    /// Whether it asks for labels whose words an index knows.
+    pub fn has_labels(&self) -> bool {
+        !self.tags.is_empty() || !self.node_types.is_empty()
+    }
+
     /// Checks every field against its limit.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! the documentation all come from here.
 
 use mnemon_core::limits;
+use mnemon_core::memories::Language;
 use mnemon_core::migrations::MigrateMode;
 use mnemon_core::turns::Strategy;
 use mnemon_core::upkeep::Task;
@@ -16,6 +17,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("pool", "Connections to PostgreSQL. Nothing here concerns an embedded store."),
     ("migrate", "What opening does about a schema older than the binary."),
     ("embedder", "What turns text into vectors."),
+    ("memories", "Free-text memories."),
     ("claims", "How conflicts between claims are decided."),
     ("events", "The event log: how long it is kept, and whether it is searched."),
     ("retention", "How long things are kept. No keys yet."),
@@ -149,6 +151,13 @@ pub const KEYS: &[Key] = &[
         "none"
     ),
     key!(embedder.timeout, Kind::Duration, "How long an `openai:` server has for one answer."),
+    key!(
+        memories.language,
+        Kind::Choice(&Language::NAMES),
+        "The language that words are cut in: what a new database is made for, and what an existing \
+         one must be; `mnemon memories language` changes it.",
+        "the database's own; `english` for a new one"
+    ),
     key!(
         checkpoints.namespace,
         Kind::Text,
@@ -352,6 +361,16 @@ impl Setting for OracleChoice {
 
     fn shown(&self) -> Option<String> {
         Some(if *self == Self::Human { "human" } else { "none" }.to_owned())
+    }
+}
+
+impl Setting for Option<Language> {
+    fn of(value: Value) -> Self {
+        String::of(value).parse().ok()
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.map(|language| language.to_string())
     }
 }
 

@@ -10,7 +10,7 @@
 //! neither overflows nor loses small ones to zero.
 
 use mnemon_core::limits;
-use mnemon_core::memories::MemoryFilter;
+use mnemon_core::memories::{MemoryFilter, Wording};
 use mnemon_core::scope::Admitted;
 use pgvector::HalfVector;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use sqlx::QueryBuilder;
 use sqlx::postgres::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::read::{push_filter, push_visible};
+use super::read::{push_filter, push_labels, push_visible};
 use crate::error::Fault;
 use crate::models::Set;
 use crate::segments;
@@ -79,6 +79,8 @@ pub(super) struct Near<'a> {
     pub(super) documents: u64,
     /// Vectors that the segments hold, of all tenants.
     pub(super) indexed: u64,
+    /// How words stand, for the words of labels.
+    pub(super) wording: Wording,
 }
 
 /// The memories nearest to a vector, best first, each with its cosine similarity; ties by id,
@@ -133,6 +135,7 @@ impl Near<'_> {
             "with passing as materialized (select m.id from mnemon.memories m where ",
         );
         self.push_passes(&mut query);
+        push_labels(&mut query, self.scope, self.filter, self.wording);
         query.push("), near as materialized (");
         for (n, table) in self.tables.iter().enumerate() {
             query.push(if n == 0 { "" } else { " union all " });

@@ -2,7 +2,7 @@
 //! scope with a user sees its own, unowned ones, the tenant's and those shared with its groups;
 //! an agent restricts; what has expired is gone.
 
-use mnemon_core::memories::{Memory, MemoryFilter, Namespace};
+use mnemon_core::memories::{Memory, MemoryFilter, Namespace, Wording};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Cursor, Error, MemoryId, Page, Paged};
 use serde_json::Value;
@@ -11,6 +11,7 @@ use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::rows::{COLUMNS, Row};
+use super::{language, terms};
 use crate::error::Fault;
 
 /// The list that cursors of this facet belong to.
@@ -160,7 +161,10 @@ pub(super) async fn list(
         Some(cursor) => Some(place(cursor)?),
         None => None,
     };
-    let mut query = list_query(scope, filter, before, page.limit);
+    // In one snapshot with the list.
+    let wording =
+        if filter.has_labels() { language::wording(conn).await? } else { Wording::default() };
+    let mut query = list_query(scope, filter, before, page.limit, wording);
     let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
     let memories = rows.into_iter().map(Memory::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(Paged::cut(memories, page.limit, |memory| Cursor::of(LIST, &[&memory.id.to_string()])))
@@ -177,11 +181,13 @@ fn list_query(
     filter: &MemoryFilter,
     before: Option<Uuid>,
     limit: u32,
+    wording: Wording,
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("select ");
     query.push(COLUMNS).push(" from mnemon.memories m where ");
     push_visible(&mut query, scope);
     push_filter(&mut query, filter);
+    push_labels(&mut query, scope, filter, wording);
     if let Some(before) = before {
         query.push(" and m.id < ").push_bind(before);
     }
@@ -223,7 +229,10 @@ pub(super) fn push_owned(query: &mut QueryBuilder<Postgres>, scope: &Admitted<'_
 /// A namespace and those below it; everything is below the root.
 pub(super) fn push_namespace(query: &mut QueryBuilder<Postgres>, namespace: &Namespace) {
     if !namespace.as_str().is_empty() {
-        query.push(" and (m.namespace = ").push_bind(namespace.as_str().to_owned());
+        // The first condition is the index's own.
+        query
+            .push(" and m.namespace <> '' and (m.namespace = ")
+            .push_bind(namespace.as_str().to_owned());
         query.push(" or starts_with(m.namespace, ");
         query.push_bind(format!("{namespace}/")).push("))");
     }
@@ -246,6 +255,24 @@ pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &MemoryFil
     }
     if !filter.node_types.is_empty() {
         query.push(" and m.node_type = any (").push_bind(filter.node_types.clone()).push(")");
+    }
+}
+
+/// Lets the index of words find those with any of the filter's tags, and of its node types: the
+/// words of either are among a memory's own. Where one of them has no words this says nothing.
+///
+/// Beside [`push_filter`], which decides, and not where the planner is asked for an estimate: it
+/// would take the two conditions for independent.
+pub(super) fn push_labels(
+    query: &mut QueryBuilder<Postgres>,
+    scope: &Admitted<'_>,
+    filter: &MemoryFilter,
+    wording: Wording,
+) {
+    for labels in [&filter.tags, &filter.node_types] {
+        if let Some(labelled) = terms::labelled(labels, scope.tenant, wording) {
+            query.push(" and m.terms @@ ").push_bind(labelled).push("::text::tsquery");
+        }
     }
 }
 

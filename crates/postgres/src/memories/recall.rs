@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use mnemon_core::memories::bm25::{self, Candidate, Corpus, QueryTerm};
 use mnemon_core::memories::fuse::{Fused, Fusion, Words, fuse};
 use mnemon_core::memories::graph::{Walk, join};
-use mnemon_core::memories::text::{Plan, Question, plan};
+use mnemon_core::memories::text::{Known, Plan, Question, Wording, plan};
 use mnemon_core::memories::{
     Edge, Hit, Memory, MemoryFilter, ModelSignature, Namespace, Recall, SetState,
 };
@@ -27,20 +27,13 @@ pub(super) async fn recall(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     asked: &Recall,
+    known: &Known,
 ) -> Result<Vec<Hit>, Fault> {
-    let question = asked.text.as_deref().map(Question::parse).unwrap_or_default();
-    let ground = ground(conn, scope.tenant, &question).await?;
-    let set = check_vector(conn, asked, ground.set).await?;
+    let (questions, ground) = understood(conn, scope, asked, known).await?;
+    let set = check_vector(conn, asked, ground.set.clone()).await?;
     let limit = asked.branch_limit();
 
-    let plan = plan(ground.terms, &ground.corpus);
-    let by_words = if plan.seek.is_empty() {
-        Vec::new()
-    } else {
-        let search = Search { scope, filter: &asked.filter, question: &question, plan: &plan };
-        let found = search.candidates(conn, limit).await?;
-        bm25::rank(&found, &plan.score, &ground.corpus, found.len())
-    };
+    let by_words = by_words(conn, scope, asked, &questions, &ground).await?;
     let mut fusion = asked.fusion;
     let mut by_vector = Vec::new();
     if let (Some(set), Some(vector)) = (&set, &asked.embedding) {
@@ -57,6 +50,7 @@ pub(super) async fn recall(
             tables: &tables,
             documents: ground.corpus.documents,
             indexed: ground.indexed,
+            wording: ground.wording,
         };
         by_vector = nearest::find(conn, &near).await?;
         if let Some(least) = asked.min_similarity {
@@ -76,6 +70,55 @@ pub(super) async fn recall(
     let rows = read::load(conn, scope, &ids).await?;
     let fading = scheduling::retrievability(conn, scope.tenant, &ids, asked.filter.as_of).await?;
     Ok(hits(winners, rows, &fading))
+}
+
+/// The question cut as the words of the memories are, and what it stands on. All is read in one
+/// snapshot: where what was known of the language is out of date, the second attempt fits.
+async fn understood(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    asked: &Recall,
+    known: &Known,
+) -> Result<(Vec<Question>, Ground), Fault> {
+    let mut wording = known.get();
+    loop {
+        let text = asked.text.as_deref();
+        let questions = text.map_or_else(Vec::new, |text| Question::of(wording, text));
+        let ground = ground(conn, scope.tenant, &questions).await?;
+        if ground.wording == wording {
+            return Ok((questions, ground));
+        }
+        wording = ground.wording;
+        known.set(wording);
+    }
+}
+
+/// The branch by words and what is beyond its bound: one question, or, while the language is changed, one in each.
+async fn by_words(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    asked: &Recall,
+    questions: &[Question],
+    ground: &Ground,
+) -> Result<Vec<(Uuid, f64)>, Fault> {
+    let limit = asked.branch_limit();
+    let mut found = Vec::new();
+    for question in questions {
+        let terms = question.terms.iter().map(|lexeme| QueryTerm {
+            lexeme: lexeme.clone(),
+            documents: ground.terms.get(lexeme).copied().unwrap_or(0),
+        });
+        let plan = plan(terms.collect(), &ground.corpus);
+        if !plan.seek.is_empty() {
+            let search = Search { scope, filter: &asked.filter, question, plan: &plan };
+            let candidates = search.candidates(conn, limit).await?;
+            found.push(bm25::rank(&candidates, &plan.score, &ground.corpus, candidates.len()));
+        }
+    }
+    Ok(match found.len() {
+        0 | 1 => found.pop().unwrap_or_default(),
+        _ => bm25::merge(found),
+    })
 }
 
 /// A winner, and the edge that activation came by.
@@ -146,7 +189,9 @@ fn hits(winners: Vec<Winner>, rows: Vec<Memory>, fading: &HashMap<Uuid, f64>) ->
 /// What a question stands on: the tenant's counts, exact at this moment, and the active set.
 struct Ground {
     corpus: Corpus,
-    terms: Vec<QueryTerm>,
+    /// How many memories hold each of the words asked for.
+    terms: HashMap<String, u64>,
+    wording: Wording,
     set: Option<Set>,
     /// Where its vectors stand: the unindexed part, then the segments.
     tables: Vec<String>,
@@ -158,8 +203,9 @@ struct Ground {
 async fn ground(
     conn: &mut PgConnection,
     tenant: &str,
-    question: &Question,
+    questions: &[Question],
 ) -> Result<Ground, Fault> {
+    let asked: Vec<String> = questions.iter().flat_map(|question| question.terms.clone()).collect();
     let row = query!(
         r#"
         select coalesce(c.documents, 0) + d.documents as "documents!",
@@ -182,15 +228,17 @@ async fn ground(
                      where g.set_id = s.id and g.state = 'ready'
                      order by g.number) as "segments!",
                coalesce((select sum(g.rows) from mnemon.embedding_segments g
-                         where g.set_id = s.id and g.state = 'ready'), 0)::bigint as "indexed!"
+                         where g.set_id = s.id and g.state = 'ready'), 0)::bigint as "indexed!",
+               l.language as "language?", l.before as "before?"
         from (select coalesce(sum(x.documents), 0)::bigint as documents,
                      coalesce(sum(x.words), 0)::bigint as words
               from mnemon.text_deltas x where x.tenant = $1) d
+        cross join mnemon.text_language l
         left join mnemon.text_corpus c on c.tenant = $1
         left join mnemon.embedding_sets s on s.state = 'active'
         "#,
         tenant,
-        &question.terms,
+        &asked,
     )
     .fetch_one(conn)
     .await?;
@@ -209,15 +257,8 @@ async fn ground(
     });
     Ok(Ground {
         corpus: Corpus { documents: at_least_none(row.documents), words: at_least_none(row.words) },
-        terms: question
-            .terms
-            .iter()
-            .zip(row.terms)
-            .map(|(lexeme, count)| QueryTerm {
-                lexeme: lexeme.clone(),
-                documents: at_least_none(count),
-            })
-            .collect(),
+        terms: asked.into_iter().zip(row.terms.into_iter().map(at_least_none)).collect(),
+        wording: Wording::read(row.language.as_deref(), row.before.as_deref())?,
         set,
         tables,
         indexed: at_least_none(row.indexed),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use mnemon_core::memories::bm25;
-use mnemon_core::memories::text::{Document, Phrase, Place};
+use mnemon_core::memories::text::{Document, Phrase, Place, Wording, lexemes};
 
 /// The largest distance a phrase operator takes.
 const PHRASE_DISTANCE_MAX: u16 = 16_384;
@@ -44,6 +44,25 @@ pub(super) fn query(seek: &[Vec<&str>], required: &[Phrase], excluded: &[Phrase]
         }
     }
     literal
+}
+
+/// Every word of any one of these labels, of one tenant, as a `tsquery` literal; `None` where a label
+/// has no word, or there is none.
+pub(super) fn labelled(labels: &[String], tenant: &str, wording: Wording) -> Option<String> {
+    let languages = std::iter::once(wording.language).chain(wording.before);
+    let mut any = Vec::new();
+    for language in languages {
+        for label in labels {
+            let words: Vec<String> =
+                lexemes(language, label).iter().map(|word| quote(word)).collect();
+            if words.is_empty() {
+                return None;
+            }
+            any.push(format!("({})", words.join(" & ")));
+        }
+    }
+    any.dedup();
+    (!any.is_empty()).then(|| format!("{} & ({})", quote(&format!("@{tenant}")), any.join(" | ")))
 }
 
 /// Every required phrase and no excluded one, as a `tsquery` literal; at least one is required.
@@ -109,13 +128,13 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use mnemon_core::memories::text::{Question, analyze};
+    use mnemon_core::memories::text::{Language, Question, analyze};
 
     use super::*;
 
     #[test]
     fn a_document_becomes_a_literal_with_places() {
-        let document = analyze("It's Ada", "fact", &["a\\b".into()]);
+        let document = analyze(Language::English, "It's Ada", "fact", &["a\\b".into()]);
 
         let literal = vector(&document, "o'tenant");
 
@@ -126,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_question_becomes_any_of_its_words_and_all_of_its_phrases() {
-        let question = Question::parse("panda \"red fox\" -zoo");
+        let question = Question::parse(Language::English, "panda \"red fox\" -zoo");
 
         let mut seek: Vec<Vec<&str>> =
             question.terms.iter().map(|term| vec![term.as_str()]).collect();
@@ -135,6 +154,19 @@ mod tests {
         seek.push(vec!["a", "b"]);
         assert!(query(&seek, &[], &[]).ends_with(" | ('a' & 'b'))"));
         assert_eq!(literal, "('panda' | 'red' | 'fox') & ('red' <1> 'fox') & !('zoo')");
+    }
+
+    #[test]
+    fn a_label_is_sought_by_its_words_in_the_languages_there_are() {
+        let tags = ["red pandas".into(), "it's".into()];
+        let english = Wording::default();
+        let changing = Wording { language: Language::Simple, before: Some(Language::English) };
+
+        let literal = labelled(&tags, "acme", english).unwrap();
+        assert_eq!(literal, "'@acme' & (('panda' & 'red') | ('it'))");
+        assert!(labelled(&tags, "acme", changing).unwrap().contains("('pandas' & 'red') | "));
+        assert_eq!(labelled(&["red".into(), "***".into()], "acme", english), None);
+        assert_eq!(labelled(&[], "acme", english), None);
     }
 
     #[test]

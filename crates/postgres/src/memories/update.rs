@@ -1,6 +1,6 @@
 //! Changing a memory: its words, counts and vector follow in the same transaction.
 
-use mnemon_core::memories::text::analyze;
+use mnemon_core::memories::text::{Document, Wording, analyze};
 use mnemon_core::memories::{Memory, MemoryPatch, NewMemory, Visibility};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, MemoryId, Scope};
@@ -18,6 +18,7 @@ use crate::models;
 pub(super) struct Changeable {
     pub(super) memory: Memory,
     dedup: bool,
+    language: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -25,6 +26,7 @@ struct Locked {
     #[sqlx(flatten)]
     row: Row,
     dedup: bool,
+    language: Option<String>,
 }
 
 /// Locks what the scope owns, and unowned ones; what others share with it is not found.
@@ -34,12 +36,15 @@ pub(super) async fn changeable(
     id: MemoryId,
 ) -> Result<Changeable, Fault> {
     let mut query = QueryBuilder::new("select ");
-    query.push(COLUMNS).push(", m.dedup from mnemon.memories m where ");
+    query
+        .push(COLUMNS)
+        .push(", m.dedup, (select l.language from mnemon.text_language l) as language");
+    query.push(" from mnemon.memories m where ");
     push_owned(&mut query, scope);
     query.push(" and m.id = ").push_bind(id.0).push(" for no key update of m");
     let found: Option<Locked> = query.build_query_as().fetch_optional(conn).await?;
-    let Locked { row, dedup } = found.ok_or_else(|| Error::not_found("memory", id))?;
-    Ok(Changeable { memory: row.try_into()?, dedup })
+    let Locked { row, dedup, language } = found.ok_or_else(|| Error::not_found("memory", id))?;
+    Ok(Changeable { memory: row.try_into()?, dedup, language })
 }
 
 /// Changes a memory inside the caller's transaction; answers it as it then stands.
@@ -49,7 +54,8 @@ pub(crate) async fn update(
     id: MemoryId,
     patch: &MemoryPatch,
 ) -> Result<Memory, Fault> {
-    let Changeable { memory: old, dedup } = changeable(conn, scope, id).await?;
+    let Changeable { memory: old, dedup, language } = changeable(conn, scope, id).await?;
+    let language = Wording::read(language.as_deref(), None)?.language;
     let new = patch.clone().apply(&old)?;
     write::check_times(&new)?;
     let sets = models::sets(conn).await?;
@@ -60,7 +66,8 @@ pub(crate) async fn update(
         refuse_equal(conn, &old, &hash).await?;
     }
     let reindexed = rewritten || new.node_type != old.node_type || new.tags != old.tags;
-    change(conn, &old, &new, &hash, rewritten, reindexed).await?;
+    let document = analyze(language, &new.content, &new.node_type, &new.tags);
+    change(conn, &old, &new, &hash, rewritten, reindexed.then_some(&document)).await?;
     let owner = Scope { user: old.user.clone(), ..Scope::tenant(old.tenant.as_str()) };
     let owner = owner.admit(Facet::Memories)?;
     for (at, set) in sets.iter().enumerate() {
@@ -83,9 +90,8 @@ async fn change(
     new: &NewMemory,
     hash: &[u8; 32],
     rewritten: bool,
-    reindexed: bool,
+    reindexed: Option<&Document>,
 ) -> Result<(), Fault> {
-    let document = analyze(&new.content, &new.node_type, &new.tags);
     let scores = serde_json::to_value(&new.domain_scores).expect("finite numbers are JSON");
     query!(
         r#"
@@ -98,7 +104,8 @@ async fn change(
                 metadata = $8, codebase = $9, source = $10, domains = $11, domain_scores = $12,
                 valid_from = $13, valid_until = $14, expires_at = $15,
                 updated_at = case when $16 then mnemon.now() else updated_at end,
-                content_hash = $17, words = $18, terms = $19::text::tsvector
+                content_hash = $17, words = coalesce($18, words),
+                terms = coalesce($19::text::tsvector, terms)
             where tenant = $1 and id = $2
             returning tenant, user_id, terms, words
         )
@@ -126,9 +133,9 @@ async fn change(
         new.expires_at,
         rewritten,
         hash.as_slice(),
-        i32::try_from(document.words).unwrap_or(i32::MAX),
-        terms::vector(&document, &old.tenant),
-        reindexed,
+        reindexed.map(|document| i32::try_from(document.words).unwrap_or(i32::MAX)),
+        reindexed.map(|document| terms::vector(document, &old.tenant)),
+        reindexed.is_some(),
     )
     .execute(conn)
     .await?;

@@ -3,9 +3,10 @@
 //! an error.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike as _, Utc};
-use mnemon_core::memories::text::{Document, analyze};
+use mnemon_core::memories::text::{Document, Known, Language, analyze};
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, MemoryId, RequestId, Scope};
@@ -13,7 +14,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::query_scalar;
 use uuid::Uuid;
 
-use super::{nearest, terms, ways};
+use super::{language, nearest, terms, ways};
 use crate::error::Fault;
 use crate::models;
 
@@ -33,7 +34,10 @@ pub(crate) struct Draft {
     pub(super) memory: NewMemory,
     visibility: &'static str,
     pub(super) hash: [u8; 32],
+    /// Cut in this language.
+    language: Language,
     document: Document,
+    known: Arc<Known>,
 }
 
 /// Checks every memory before anything is written. `named` says whether errors name the entry.
@@ -41,6 +45,7 @@ pub(crate) fn draft(
     scope: &Scope,
     memories: Vec<NewMemory>,
     named: bool,
+    known: &Arc<Known>,
 ) -> Result<Vec<Draft>, Error> {
     let admitted = scope.admit(Facet::Memories)?;
     for (n, memory) in memories.iter().enumerate() {
@@ -49,7 +54,7 @@ pub(crate) fn draft(
             .and_then(|()| check_times(memory))
             .map_err(|error| entry(error, named.then_some(n)))?;
     }
-    Ok(memories.into_iter().map(|memory| Draft::new(&admitted, memory)).collect())
+    Ok(memories.into_iter().map(|memory| Draft::new(&admitted, memory, known)).collect())
 }
 
 /// PostgreSQL's calendar begins in 4714 BC; chrono's much earlier, and ends sooner.
@@ -78,12 +83,29 @@ fn entry(error: Error, n: Option<usize>) -> Error {
 }
 
 impl Draft {
-    fn new(scope: &Admitted<'_>, memory: NewMemory) -> Self {
+    fn new(scope: &Admitted<'_>, memory: NewMemory, known: &Arc<Known>) -> Self {
+        let language = known.get().language;
         Self {
             id: Uuid::now_v7(),
             visibility: memory.visibility_for(scope).as_str(),
             hash: memory.content_hash(),
-            document: analyze(&memory.content, &memory.node_type, &memory.tags),
+            language,
+            document: analyze(language, &memory.content, &memory.node_type, &memory.tags),
+            known: Arc::clone(known),
+            memory,
+        }
+    }
+
+    /// The same row with its words in the language that is known by now.
+    fn anew(&self) -> Self {
+        let (memory, language) = (self.memory.clone(), self.known.get().language);
+        Self {
+            id: self.id,
+            visibility: self.visibility,
+            hash: self.hash,
+            language,
+            document: analyze(language, &memory.content, &memory.node_type, &memory.tags),
+            known: Arc::clone(&self.known),
             memory,
         }
     }
@@ -164,6 +186,10 @@ pub(crate) async fn all(
         if left.is_empty() {
             break;
         }
+        if outcomes.is_empty() && is_outdated(conn, left[0]).await? {
+            let drafts: Vec<Draft> = drafts.iter().map(Draft::anew).collect();
+            return Box::pin(all(conn, scope, &drafts, named)).await;
+        }
         let found = ways::find(conn, scope, &left).await?;
         ways::remove_expired(conn, scope, &found).await?;
         let mut met = Vec::new();
@@ -191,6 +217,14 @@ pub(crate) async fn all(
         nearest::store(conn, scope, set, vectors).await?;
     }
     Ok(drafts.iter().map(|draft| outcomes[&draft.id]).collect())
+}
+
+/// Whether the language was changed since a draft was cut: then nothing was inserted. It cannot
+/// change any more from the first insert on, which holds off who would change it.
+async fn is_outdated(conn: &mut PgConnection, draft: &Draft) -> Result<bool, Fault> {
+    let wording = language::wording(conn).await?;
+    draft.known.set(wording);
+    Ok(wording.language != draft.language)
 }
 
 /// The drafts without those that repeat a request of the batch, and these with the draft whose
@@ -225,7 +259,7 @@ pub(crate) async fn check_vectors(
     Ok(sets)
 }
 
-/// Inserts what nothing stands in the way of; the ids written.
+/// Inserts what nothing stands in the way of, if it is cut in the language of now; the ids written.
 async fn insert(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
@@ -244,6 +278,7 @@ async fn insert(
         .iter()
         .map(|draft| i32::try_from(draft.document.words).unwrap_or(i32::MAX))
         .collect();
+    let language = drafts.first().map_or_else(Language::default, |draft| draft.language);
     let made = query_scalar!(
         r#"
         with given as (
@@ -271,8 +306,9 @@ async fn insert(
                    coalesce(g.created_at, clock.at), clock.at, g.content_hash, g.dedup, g.words,
                    g.terms::tsvector
             from given g, clock
+            where $28 = (select coalesce(l.language, 'english') from mnemon.text_language l)
             -- A request that found a memory keeps answering it.
-            where not exists (
+            and not exists (
                 select from mnemon.memory_requests r
                 where r.tenant = $1 and r.request_id = g.request_id
                   and r.user_id = coalesce($2, '') and r.agent_id = coalesce($3, '')
@@ -314,6 +350,7 @@ async fn insert(
         &dedups,
         &words,
         &each(&|draft| Some(terms::vector(&draft.document, scope.tenant))) as &[Option<String>],
+        language.name(),
     )
     .fetch_all(conn)
     .await?;
@@ -347,7 +384,8 @@ mod tests {
     fn a_batch_names_the_entry_at_fault() {
         let memories = vec![NewMemory::new("fine"), NewMemory::new(" ")];
 
-        let error = draft(&Scope::local(), memories, true).err().expect("a blank content");
+        let error =
+            draft(&Scope::local(), memories, true, &Arc::default()).err().expect("a blank content");
 
         assert_eq!(error.to_string(), "memories[1].content: is blank");
     }

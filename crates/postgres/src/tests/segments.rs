@@ -1,34 +1,29 @@
 //! Vectors move from the unindexed part into segments, and from segments into one, one step at a
-//! time; between any two steps somebody changes and deletes memories, also in transactions that are
-//! open while a step runs. At every moment every vector is found exactly once.
+//! time. At every moment every vector is found exactly once: alone (here), beside changes and
+//! deletes, under every filter, and through whatever else happens to the tables.
+
+mod asked;
+mod beside;
+mod kept;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::TimeDelta;
-use mnemon_core::memories::{
-    Memories as _, MemoryFilter, MemoryPatch, ModelSignature, NewMemory, Recall,
-};
-use mnemon_core::migrations::{MigrateMode, Migrations as _};
-use mnemon_core::scope::Facet;
+use mnemon_core::memories::{Memories as _, ModelSignature, Recall};
+use mnemon_core::migrations::Migrations as _;
 use mnemon_core::upkeep::{Task, TaskLease, Upkeep as _};
-use mnemon_core::{Error, MemoryId, Scope, Store as _, limits};
+use mnemon_core::{Error, MemoryId, Scope, limits};
 use mnemon_testkit::{Major, Server, TestDatabase};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use uuid::Uuid;
 
-use crate::memories::update;
 use crate::options::Options;
-use crate::{PostgresMigrator, PostgresStore, models, segments};
+use crate::{PostgresMigrator, PostgresStore};
 
 const DIMENSION: u32 = 8;
 /// Above the threshold, in two batches of a copy.
 const ROWS: u32 = 6_000;
-/// How long a step is given beside open transactions.
-const OPEN: Duration = Duration::from_millis(900);
-/// Numbers of vectors that no memory has at first begin here.
-const AFRESH: u32 = 1_000_000;
 
 fn model() -> ModelSignature {
     ModelSignature { name: "m".into(), dimension: DIMENSION, hash: "00".into(), semantic: true }
@@ -59,7 +54,8 @@ fn load(from: u32, to: u32) -> [String; 2] {
                     ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, '', 'private',
                     'm' || n, case when n % 1000 = 0 then '{{rare}}'::text[] else '{{}}' end,
                     mnemon.now(), mnemon.now(), sha256(('m' || n)::bytea), 1,
-                    format('''m%s'':1A ''@t''', n)::tsvector
+                    format('''m%s'':1A ''@t''%s', n,
+                           case when n % 1000 = 0 then ' ''rare'':20C' end)::tsvector
              from generate_series({from}, {to} - 1) as n"
         ),
         format!(
@@ -223,103 +219,6 @@ async fn vectors_above_the_threshold_move_and_are_found_at_every_step() {
     }
 }
 
-/// Deletes one memory and gives another one a new vector.
-async fn disturb(conn: &mut PgConnection, n: u32) {
-    let patch = MemoryPatch { embedding: Some(vector(AFRESH + n)), ..MemoryPatch::default() };
-    let scope = tenant();
-    let scope = scope.admit(Facet::Memories).unwrap();
-    update::update(conn, &scope, id(2 * n + 1), &patch).await.unwrap();
-    sqlx::query("delete from mnemon.memories where tenant = 't' and id = $1")
-        .bind(id(2 * n).0)
-        .execute(conn)
-        .await
-        .unwrap();
-}
-
-/// A step after one that was given up, whose statement the server may still be ending.
-async fn again(store: &PostgresStore, lease: &TaskLease) -> bool {
-    for _ in 0..20 {
-        match store.batch(lease).await {
-            Ok(batch) => return batch.more,
-            Err(error) if error.is_retryable() => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("a step is done when nothing stands in its way")
-}
-
-/// A run in which before every step something is changed, in transactions that are over, that stay
-/// open while the step runs, or that are undone after it.
-async fn disturbed(server: &Server, merging: bool) {
-    let (store, db) = loaded(server, ROWS).await;
-    let mut wanted = all(ROWS);
-    if merging {
-        run(&store).await;
-        more(&db, ROWS, 2 * ROWS).await;
-        wanted = all(2 * ROWS);
-        run(&store).await;
-        assert_eq!(indexed(&db).await, (0, 2));
-        db.move_clock(TimeDelta::from_std(2 * limits::SEGMENTS_IDLE).unwrap()).await;
-    }
-    let lease = lease(&store).await;
-    // Memories from everywhere in the order of copying, and the same in every run.
-    let mut places = (0..ROWS / 2 - 1).step_by(7);
-    let mut next = || places.next().unwrap();
-    let note = |wanted: &mut BTreeMap<MemoryId, u32>, n: u32| {
-        wanted.remove(&id(2 * n));
-        wanted.insert(id(2 * n + 1), AFRESH + n);
-    };
-
-    let mut more = true;
-    while more {
-        let mut over = connect(db.url()).await;
-        let n = next();
-        let mut tx = over.begin().await.unwrap();
-        disturb(&mut tx, n).await;
-        tx.commit().await.unwrap();
-        note(&mut wanted, n);
-
-        let (mut kept, mut undone) = (connect(db.url()).await, connect(db.url()).await);
-        let (k, u) = (next(), next());
-        let mut kept = kept.begin().await.unwrap();
-        disturb(&mut kept, k).await;
-        let mut undone = undone.begin().await.unwrap();
-        disturb(&mut undone, u).await;
-        // What is open may stop a step, which is then done when it is over.
-        let first = tokio::time::timeout(OPEN, store.batch(&lease)).await;
-        assert_whole(&db, &wanted).await;
-        kept.commit().await.unwrap();
-        note(&mut wanted, k);
-        undone.rollback().await.unwrap();
-        assert_whole(&db, &wanted).await;
-        more = match first {
-            Ok(Ok(batch)) => batch.more,
-            Ok(Err(error)) => panic!("{error}"),
-            Err(_) => again(&store, &lease).await,
-        };
-        assert_whole(&db, &wanted).await;
-    }
-
-    // Rows that somebody held stayed behind, below the threshold.
-    let (_, segments) = indexed(&db).await;
-    assert_eq!(segments, 1);
-    assert_whole(&db, &wanted).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_loses_and_revives_nothing_beside_changes_and_deletes() {
-    for server in servers() {
-        disturbed(&server, false).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_merge_loses_and_revives_nothing_beside_changes_and_deletes() {
-    for server in servers() {
-        disturbed(&server, true).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_segments_are_emptied_and_used_again() {
     for server in servers() {
@@ -391,177 +290,5 @@ async fn an_older_holder_moves_nothing() {
 
         assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
         assert_whole(&db, &all(ROWS)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_passes_one_in_a_thousand_is_found_whole() {
-    for server in servers() {
-        let (store, db) = loaded(&server, 12_000).await;
-        run(&store).await;
-        let rare = MemoryFilter { tags: vec!["rare".into()], ..MemoryFilter::default() };
-        let few = tenant().user("few");
-        for estimates in ["right", "wrong"] {
-            for n in 0..20 {
-                let asked = |limit| Recall { limit, ..Recall::vector(vector(n)) };
-                let tagged = Recall { filter: rare.clone(), ..asked(12) };
-                let hits = store.recall(&tenant(), &tagged).await.unwrap();
-                assert_eq!(hits.len(), 12, "with {estimates} estimates");
-                let hits = store.recall(&few, &asked(100)).await.unwrap();
-                assert_eq!(hits.len(), 100, "with {estimates} estimates");
-                assert!(hits.is_sorted_by(|a, b| a.similarity >= b.similarity));
-            }
-            // Statistics that know neither tag nor user: an index is searched for what it lacks.
-            let mut conn = connect(db.url()).await;
-            conn.execute("delete from pg_statistic where starelid = 'mnemon.memories'::regclass")
-                .await
-                .unwrap();
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_index_is_asked_where_much_passes_and_not_where_little_does() {
-    const INDEX: &str = "embeddings_1_seg_1_hnsw";
-    for server in servers() {
-        let (store, db) = loaded(&server, 12_000).await;
-        run(&store).await;
-        store.close().await;
-        // What a recall reads, all of it over in the server's books.
-        let scans = async |scope: Scope, tags: &[&str]| {
-            let before = db.scans().await;
-            let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
-            let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
-            let filter = MemoryFilter { tags, ..MemoryFilter::default() };
-            let asked = Recall { filter, ..Recall::vector(vector(17)) };
-            assert_eq!(store.recall(&scope, &asked).await.unwrap().len(), 10);
-            store.close().await;
-            db.scans().await.since(&before)
-        };
-
-        let all = scans(tenant(), &[]).await;
-        assert!(all.indexes.contains_key(INDEX), "{all:?}");
-        assert!(!all.tables.contains_key("embeddings_1_seg_1"), "{all:?}");
-        assert!(!all.tables.contains_key("memories"), "{all:?}");
-        let most = scans(tenant().user("many"), &[]).await;
-        assert!(most.indexes.contains_key(INDEX), "{most:?}");
-        let few = scans(tenant().user("few"), &[]).await;
-        assert!(!few.indexes.contains_key(INDEX), "{few:?}");
-        assert!(few.indexes.contains_key("memories_owner"), "{few:?}");
-        let rare = scans(tenant(), &["rare"]).await;
-        assert!(!rare.indexes.contains_key(INDEX), "{rare:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn segments_are_guarded_like_the_rest() {
-    for server in servers() {
-        let db = migrated(&server).await;
-        let role = db.login_role().await;
-        migrator(db.url()).await.rls(true).await.unwrap();
-        let options = Options {
-            migrate: MigrateMode::Verify,
-            maintenance_url: Some(db.url().to_owned()),
-            ..Options::new(role)
-        };
-        let store = PostgresStore::open(&options).await.unwrap();
-        store.register_model(&model()).await.unwrap();
-        more(&db, 0, 12_000).await;
-        run(&store).await;
-        assert_eq!(indexed(&db).await, (0, 1));
-
-        assert_eq!(found_first(&store, 17).await, id(17));
-        let other = store.recall(&Scope::tenant("other"), &Recall::vector(vector(17))).await;
-        assert!(other.unwrap().is_empty());
-        store.delete(&tenant(), id(17)).await.unwrap();
-        let patch = MemoryPatch { embedding: Some(vector(60_000)), ..MemoryPatch::default() };
-        store.update(&tenant(), id(18), patch).await.unwrap();
-        assert_eq!(found_first(&store, 60_000).await, id(18));
-        assert_ne!(found_first(&store, 17).await, id(17));
-        let findings = store.doctor().await.unwrap();
-        let guarded = findings.iter().find(|finding| finding.check == "row-level security");
-        assert!(guarded.unwrap().message.starts_with("on, and holds"), "{guarded:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_down_brings_every_vector_back() {
-    for server in servers() {
-        let (store, db) = loaded(&server, ROWS).await;
-        run(&store).await;
-        store.close().await;
-
-        let migrator = migrator(db.url()).await;
-        migrator.down(2).await.unwrap();
-        let mut conn = connect(db.url()).await;
-        let rows: i64 = sqlx::query_scalar("select count(*) from mnemon.embeddings_1")
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-        assert_eq!(rows, i64::from(ROWS));
-        migrator.up().await.unwrap();
-
-        let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
-        run(&store).await;
-        assert_whole(&db, &all(ROWS)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn vectors_are_indexed_when_that_is_asked_for() {
-    for server in servers() {
-        let (store, db) = loaded(&server, ROWS).await;
-
-        let indexed_now = store.index_vectors(&model()).await.unwrap();
-
-        assert_eq!(indexed_now, u64::from(ROWS));
-        assert_eq!(indexed(&db).await, (0, 1));
-        let another = ModelSignature { name: "other".into(), ..model() };
-        let unknown = store.index_vectors(&another).await;
-        assert!(matches!(unknown, Err(Error::NotFound { .. })), "{unknown:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_set_that_goes_takes_its_segments_along() {
-    for server in servers() {
-        let (store, db) = loaded(&server, ROWS).await;
-        run(&store).await;
-        let mut conn = connect(db.url()).await;
-        let set = models::active(&mut conn).await.unwrap().unwrap();
-
-        let mut tx = conn.begin().await.unwrap();
-        segments::drop_all(&mut tx, &set).await.unwrap();
-        tx.commit().await.unwrap();
-
-        assert_eq!(indexed(&db).await, (0, 0));
-        let left: Option<String> =
-            sqlx::query_scalar("select to_regclass('mnemon.embeddings_1_seg_1')::text")
-                .fetch_one(&mut conn)
-                .await
-                .unwrap();
-        assert_eq!(left, None);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn vectors_too_long_for_an_index_are_compared_one_by_one() {
-    for server in servers() {
-        let db = migrated(&server).await;
-        let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
-        let dimension = u32::try_from(limits::INDEXED_DIMENSIONS).unwrap() + 1;
-        let long = ModelSignature { dimension, ..model() };
-        store.register_model(&long).await.unwrap();
-        let embedding = Some(vec![1.0; dimension as usize]);
-        let memory = NewMemory { embedding: embedding.clone(), ..NewMemory::new("long") };
-        store.remember(&tenant(), memory).await.unwrap();
-
-        assert_eq!(run(&store).await, 1);
-        let hits = store.recall(&tenant(), &Recall { embedding, ..Recall::default() }).await;
-
-        assert_eq!(hits.unwrap().len(), 1);
-        let findings = store.doctor().await.unwrap();
-        let vectors = findings.iter().find(|finding| finding.check == "vectors").unwrap();
-        assert!(vectors.message.contains("4000"), "{vectors:?}");
     }
 }

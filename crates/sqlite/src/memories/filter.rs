@@ -57,6 +57,25 @@ macro_rules! filtered {
 }
 pub(super) use filtered;
 
+/// The rows of `memories m` in the filter's namespace or below it, by their index. Binds
+/// [`Filtered`], whose namespace is given.
+macro_rules! below {
+    () => {
+        "m.namespace <> '' and (m.namespace = :namespace \
+              or (m.namespace >= :namespace || '/' and m.namespace < :namespace || '0'))"
+    };
+}
+pub(super) use below;
+
+/// The rows of `memories m` that hold any of some words.
+macro_rules! worded {
+    () => {
+        "m.memory in (select p.memory from text_postings p \
+              where p.term_id in (select value from json_each(:words)))"
+    };
+}
+pub(super) use worded;
+
 /// A named value.
 pub(super) type Named<'a> = (&'static str, &'a dyn ToSql);
 

@@ -15,6 +15,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::filter::Named;
 use super::held::{Held, Index, Rows};
+use super::narrow::narrow;
 use super::recall::{Gate, Scored, place};
 use super::vectors::Probe;
 use super::{codes, rows};
@@ -22,7 +23,7 @@ use crate::error::Done;
 use crate::models::Set;
 
 pub(crate) mod sql {
-    use crate::memories::filter::{filtered, visible};
+    use crate::memories::filter::{below, filtered, visible, worded};
 
     crate::sql::statements! {
         /// Everything that is let through, with its vector.
@@ -37,6 +38,14 @@ pub(crate) mod sql {
         );
         LET_THROUGH = concat!(
             "select m.memory from memories m where ", visible!(), " and ", filtered!()
+        );
+        LET_THROUGH_WORDED = concat!(
+            "select m.memory from memories m where ", worded!(), " and ", visible!(), " and ",
+            filtered!()
+        );
+        LET_THROUGH_BELOW = concat!(
+            "select m.memory from memories m where ", below!(), " and ", visible!(), " and ",
+            filtered!()
         );
     }
 }
@@ -127,8 +136,11 @@ fn descend(conn: &Connection, held: &Held, set: &Set, asked: &Asked<'_>) -> Done
 
 /// The rows that the scope and the filter let through.
 fn listed(conn: &Connection, held: &Held, asked: &Asked<'_>) -> Done<Rows> {
-    let mut statement = conn.prepare_cached(sql::LET_THROUGH)?;
-    let mut found = statement.query(asked.values)?;
+    let narrow = narrow(conn, asked.scope.tenant, &asked.question.filter)?;
+    let statement = narrow.of(sql::LET_THROUGH, sql::LET_THROUGH_WORDED, sql::LET_THROUGH_BELOW);
+    let values: Vec<Named<'_>> = asked.values.iter().copied().chain(narrow.values()).collect();
+    let mut statement = conn.prepare_cached(statement)?;
+    let mut found = statement.query(values.as_slice())?;
     let mut memories = Vec::new();
     while let Some(row) = found.next()? {
         memories.push(row.get(0)?);

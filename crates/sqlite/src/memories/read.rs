@@ -6,12 +6,13 @@ use mnemon_core::{Cursor, Error, MemoryId, Page, Paged, Result};
 use rusqlite::Connection;
 
 use super::filter::{Filtered, Seen};
+use super::narrow::narrow;
 use super::rows;
 use crate::error::Done;
 use crate::open::now;
 
 pub(crate) mod sql {
-    use crate::memories::filter::{filtered, visible};
+    use crate::memories::filter::{below, filtered, visible, worded};
     use crate::memories::rows::columns;
 
     crate::sql::statements! {
@@ -25,6 +26,14 @@ pub(crate) mod sql {
         LIST = concat!(
             "select ", columns!(), " from memories m where ", visible!(), " and ", filtered!(),
             " and (:before is null or m.id < :before) order by m.id desc limit :limit"
+        );
+        LIST_WORDED = concat!(
+            "select ", columns!(), " from memories m where ", worded!(), " and ", visible!(), " and ",
+            filtered!(), " and (:before is null or m.id < :before) order by m.id desc limit :limit"
+        );
+        LIST_BELOW = concat!(
+            "select ", columns!(), " from memories m where ", below!(), " and ", visible!(), " and ",
+            filtered!(), " and (:before is null or m.id < :before) order by m.id desc limit :limit"
         );
         COUNT = concat!("select count(*) from memories m where ", visible!());
     }
@@ -89,7 +98,10 @@ pub(crate) fn list(
     values.extend(filtered.values());
     values.push((":before", &before));
     values.push((":limit", &more));
-    let mut statement = conn.prepare_cached(sql::LIST)?;
+    let narrow = narrow(conn, scope.tenant, filter)?;
+    values.extend(narrow.values());
+    let statement = narrow.of(sql::LIST, sql::LIST_WORDED, sql::LIST_BELOW);
+    let mut statement = conn.prepare_cached(statement)?;
     let mut rows = statement.query(values.as_slice())?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

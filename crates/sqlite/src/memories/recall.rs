@@ -16,7 +16,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows, Statement, 
 use super::filter::{Filtered, Named, Seen};
 use super::held::Index;
 use super::nearest::{Asked, nearest};
-use super::{rows, words};
+use super::{language, rows, words};
 use crate::error::Done;
 use crate::models;
 use crate::open::now;
@@ -61,7 +61,7 @@ pub(crate) fn recall(
     let mut values = seen.values();
     values.extend(filtered.values());
     let text = match &question.text {
-        Some(text) => by_words(conn, scope.tenant, &Question::parse(text), &values, question)?,
+        Some(text) => by_words(conn, scope.tenant, text, &values, question)?,
         None => Scored::new(),
     };
     let (mut vector, mut fusion) = (Scored::new(), question.fusion);
@@ -124,8 +124,28 @@ fn hit(
     })
 }
 
-/// The branch by words and what is beyond its bound: counts, plan, candidates, BM25.
+/// The branch by words and what is beyond its bound: one question, or, while the language is
+/// changed, one in each.
 fn by_words(
+    conn: &Connection,
+    tenant: &str,
+    text: &str,
+    values: &[Named<'_>],
+    question: &Recall,
+) -> Done<Scored> {
+    let asked = Question::of(language::wording(conn)?, text);
+    let mut found = Vec::with_capacity(asked.len());
+    for asked in &asked {
+        found.push(by_question(conn, tenant, asked, values, question)?);
+    }
+    Ok(match found.len() {
+        0 | 1 => found.pop().unwrap_or_default(),
+        _ => bm25::merge(found),
+    })
+}
+
+/// Counts, plan, candidates, BM25.
+fn by_question(
     conn: &Connection,
     tenant: &str,
     asked: &Question,
@@ -146,7 +166,7 @@ fn by_words(
     Ok(bm25::rank(&candidates, &plan.score, &corpus, candidates.len()))
 }
 
-fn corpus(conn: &Connection, tenant: &str) -> Done<Option<Corpus>> {
+pub(super) fn corpus(conn: &Connection, tenant: &str) -> Done<Option<Corpus>> {
     let counts: Option<(i64, i64)> = conn
         .prepare_cached(sql::CORPUS)?
         .query_row([tenant], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -79,6 +79,13 @@ fn parsed<T: DeserializeOwned>(row: &Row<'_>, column: usize, id: MemoryId) -> Do
     serde_json::from_str(text).map_err(|error| corrupt(id, &error.to_string()).into())
 }
 
+/// Reads tags, where nothing else of a memory is read.
+pub(super) fn tags(row: &Row<'_>, column: usize) -> Done<Vec<String>> {
+    let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+    serde_json::from_str(text)
+        .map_err(|error| Error::corrupt("a memory's tags", error.to_string()).into())
+}
+
 fn corrupt(id: MemoryId, reason: &str) -> Error {
     Error::corrupt(format!("memory {id}"), reason)
 }

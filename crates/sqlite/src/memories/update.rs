@@ -27,7 +27,6 @@ pub(crate) mod sql {
             node_type = ?5, tags = ?6, metadata = ?7, codebase = ?8, source = ?9, domains = ?10, \
             domain_scores = ?11, valid_from = ?12, valid_until = ?13, expires_at = ?14, \
             updated_at = ?15, content_hash = ?16 where memory = ?1";
-        CHANGE_WORDS = "update memories set words = ?2, terms = ?3 where memory = ?1";
         DROP_VECTOR = "delete from embeddings_{set} where memory = ?1";
     }
 }
@@ -65,7 +64,8 @@ pub(crate) fn update(
 ) -> Done<Memory> {
     let now = now(conn)?;
     let Changeable { row, memory: old, dedup } = changeable(conn, scope, id, now)?;
-    let new = Prepared::of(patch.clone().apply(&old)?);
+    let language = super::language::wording(conn)?.language;
+    let new = Prepared::of(patch.clone().apply(&old)?, language);
     let sets = models::sets(conn)?;
     let placed: Vec<usize> = new.placed(&sets)?.into_iter().map(|(at, _)| at).collect();
     let rewritten = new.memory.content != old.content;
@@ -73,14 +73,7 @@ pub(crate) fn update(
         refuse_equal(conn, &old, &new, now)?;
     }
     if rewritten || new.memory.node_type != old.node_type || new.memory.tags != old.tags {
-        write::unindex(conn, row)?;
-        let terms = write::terms(conn, &old.tenant, &new.document)?;
-        write::index(conn, &old.tenant, row, &new.document, &terms)?;
-        conn.prepare_cached(sql::CHANGE_WORDS)?.execute(params![
-            row,
-            new.document.words,
-            super::words::pack_terms(terms)
-        ])?;
+        write::reindex(conn, &old.tenant, row, &new.document)?;
     }
     let updated_at = if rewritten { now } else { old.updated_at.timestamp_micros() };
     change(conn, row, &new, updated_at)?;

@@ -1,6 +1,6 @@
 //! Writing and deleting memories, with their words, counts and vectors, in one transaction.
 
-use mnemon_core::memories::text::{Document, analyze};
+use mnemon_core::memories::text::{Document, Language, analyze};
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, MemoryId, RequestId};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{rows, vectors, words};
+use super::{language, rows, vectors, words};
 use crate::error::Done;
 use crate::models::{self, Set};
 use crate::open::now;
@@ -54,6 +54,7 @@ pub(crate) mod sql {
             and (?4 is null or agent_id = ?4) \
             and (?3 is null or user_id is null or user_id = ?3)";
         WORDS_OF = "select tenant, words, terms from memories where memory = ?1";
+        CHANGE_WORDS = "update memories set words = ?2, terms = ?3 where memory = ?1";
         REMOVE_POSTING = "delete from text_postings where term_id = ?1 and memory = ?2";
         REMOVE_TERM = "update text_terms set documents = documents - 1 where id = ?1 \
             returning documents";
@@ -70,15 +71,17 @@ pub(crate) mod sql {
 pub(crate) struct Prepared {
     pub(super) memory: NewMemory,
     pub(super) hash: [u8; 32],
+    /// Cut in this language.
+    language: Language,
     pub(super) document: Document,
 }
 
 impl Prepared {
     /// Hashes a memory and cuts it into words.
-    pub(crate) fn of(memory: NewMemory) -> Self {
+    pub(crate) fn of(memory: NewMemory, language: Language) -> Self {
         let hash = memory.content_hash();
-        let document = analyze(&memory.content, &memory.node_type, &memory.tags);
-        Self { memory, hash, document }
+        let document = analyze(language, &memory.content, &memory.node_type, &memory.tags);
+        Self { memory, hash, language, document }
     }
 
     fn has_vectors(&self) -> bool {
@@ -124,10 +127,14 @@ pub(crate) fn remember_all(
     for (at, prepared) in memories.iter().enumerate() {
         prepared.placed(&sets).map_err(|error| naming.name(at, error))?;
     }
-    let now = now(conn)?;
+    let (now, language) = (now(conn)?, language::wording(conn)?.language);
     let mut postings = Postings::default();
     let mut outcomes = Vec::with_capacity(memories.len());
     for prepared in memories {
+        // The language may have been changed since they were cut.
+        let anew = (prepared.language != language)
+            .then(|| Prepared::of(prepared.memory.clone(), language));
+        let prepared = anew.as_ref().unwrap_or(prepared);
         outcomes.push(remember(conn, scope, prepared, &sets, now, &mut postings)?);
     }
     postings.write(conn)?;
@@ -353,6 +360,16 @@ impl Postings {
         }
         Ok(())
     }
+}
+
+/// Makes a row findable by other words than before.
+pub(super) fn reindex(conn: &Connection, tenant: &str, row: i64, document: &Document) -> Done<()> {
+    unindex(conn, row)?;
+    let terms = terms(conn, tenant, document)?;
+    index(conn, tenant, row, document, &terms)?;
+    let values = params![row, document.words, words::pack_terms(terms)];
+    conn.prepare_cached(sql::CHANGE_WORDS)?.execute(values)?;
+    Ok(())
 }
 
 /// Deletes what the scope owns, and unowned ones; what others share with it is not found.

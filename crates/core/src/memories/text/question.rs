@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Word, stemmer, stop, words};
+use super::{Cutter, Language, Word, Wording, stop};
 use crate::limits;
 use crate::memories::bm25::{Corpus, QueryTerm};
 
@@ -27,20 +27,21 @@ impl Question {
     /// other word is there.
     ///
     /// ```
-    /// use mnemon_core::memories::text::Question;
+    /// use mnemon_core::memories::text::{Language, Question};
     ///
-    /// let question = Question::parse("what about the \"red panda\" -zoo");
+    /// let asked = "what about the \"red panda\" -zoo";
+    /// let question = Question::parse(Language::English, asked);
     /// assert_eq!(question.terms, ["red", "panda"]);
     /// assert_eq!(question.required[0], [(0, "red".into()), (1, "panda".into())]);
     /// assert_eq!(question.excluded[0], [(0, "zoo".into())]);
     /// ```
-    pub fn parse(text: &str) -> Self {
+    pub fn parse(language: Language, text: &str) -> Self {
         let mut question = Self::default();
         let mut content = Vec::new();
         let mut function = Vec::new();
-        let stemmer = stemmer();
+        let cutter = Cutter::new(language);
         for piece in pieces(text) {
-            let found = words(&stemmer, piece.text);
+            let found = cutter.words(piece.text);
             if found.is_empty() {
                 continue;
             }
@@ -52,12 +53,28 @@ impl Question {
                 question.required.push(phrase(&found));
             }
             for word in found {
-                let common = !piece.quoted && stop::is_function_word(&word.surface);
+                let common = !piece.quoted && stop::is_function_word(language, &word.surface);
                 if common { function.push(word.lexeme) } else { content.push(word.lexeme) }
             }
         }
         question.terms = distinct(if content.is_empty() { function } else { content });
         question
+    }
+
+    /// Parses a question for words that stand as a database says: once, or, while its language is
+    /// being changed, once for the memories of either; what must not be there must not be there in
+    /// either.
+    pub fn of(wording: Wording, text: &str) -> Vec<Self> {
+        let mut questions = vec![Self::parse(wording.language, text)];
+        if let Some(before) = wording.before {
+            questions.push(Self::parse(before, text));
+            let excluded: Vec<Phrase> =
+                questions.iter().flat_map(|question| question.excluded.clone()).collect();
+            for question in &mut questions {
+                question.excluded.clone_from(&excluded);
+            }
+        }
+        questions
     }
 
     /// Whether nothing can match.
@@ -199,6 +216,10 @@ impl Plan {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Question {
+        Question::parse(Language::English, text)
+    }
+
     #[test]
     fn few_matches_are_sought_at_once_and_a_word_alone_is_enough() {
         let term = |lexeme: &str, documents| QueryTerm { lexeme: lexeme.into(), documents };
@@ -212,8 +233,27 @@ mod tests {
 
     #[test]
     fn function_words_count_only_when_nothing_else_is_asked() {
-        assert_eq!(Question::parse("who are the Beatles").terms, ["beatl"]);
-        assert_eq!(Question::parse("the who").terms, ["the", "who"]);
+        assert_eq!(parse("who are the Beatles").terms, ["beatl"]);
+        assert_eq!(parse("the who").terms, ["the", "who"]);
+    }
+
+    #[test]
+    fn function_words_are_those_of_the_language() {
+        let german = |text| Question::parse(Language::German, text).terms;
+        assert_eq!(german("Wo sind die Schl\u{fc}ssel?"), ["schlussel"]);
+        assert_eq!(Question::parse(Language::Simple, "who is The Who").terms, ["who", "is", "the"]);
+    }
+
+    #[test]
+    fn while_the_language_changes_a_question_is_asked_in_both() {
+        let wording = Wording { language: Language::German, before: Some(Language::English) };
+
+        let [german, english] = <[Question; 2]>::try_from(Question::of(wording, "Katzen -houses"))
+            .expect("one in each");
+
+        assert_eq!((german.terms, english.terms), (vec!["katz".into()], vec!["katzen".into()]));
+        assert_eq!(german.excluded, english.excluded);
+        assert!(german.excluded.contains(&vec![(0, "hous".into())]));
     }
 
     #[test]
@@ -229,10 +269,10 @@ mod tests {
             "\u{1f600}",
             "'; drop table x",
         ] {
-            let _ = Question::parse(text);
+            let _ = parse(text);
         }
-        assert!(Question::parse("& | !").is_empty());
-        assert_eq!(Question::parse("it's -not\"closed").excluded.len(), 1);
+        assert!(parse("& | !").is_empty());
+        assert_eq!(parse("it's -not\"closed").excluded.len(), 1);
     }
 
     #[test]

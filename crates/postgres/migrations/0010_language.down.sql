@@ -1,0 +1,1 @@
+drop table mnemon.text_language;

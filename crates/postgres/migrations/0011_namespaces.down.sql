@@ -1,0 +1,1 @@
+drop index mnemon.memories_namespace;
