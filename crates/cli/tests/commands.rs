@@ -125,7 +125,7 @@ fn upkeep_runs_once_and_shows_its_standing() {
     let mut tasks = status["tasks"].as_array().unwrap().iter().filter(mine);
     assert!(tasks.all(|task| !task["last_run"].is_null()));
     let unknown = house.run(&["upkeep", "--once", "--only", "sweep"]).exits(2);
-    assert!(unknown.stderr.contains("known are text-counts"), "{unknown}");
+    assert!(unknown.stderr.contains("known are words"), "{unknown}");
 }
 
 #[test]
