@@ -6,6 +6,8 @@
 //! it as pending writes.
 
 mod blob;
+mod carrier;
+mod data_key;
 pub mod filter;
 pub mod manifest;
 pub mod moved;

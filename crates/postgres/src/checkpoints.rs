@@ -3,6 +3,8 @@
 
 mod ahead;
 mod copy;
+mod heads;
+mod list;
 mod put;
 mod read;
 mod remove;
@@ -28,6 +30,7 @@ use crate::link::{Call, Retry, work};
 use crate::locks;
 use crate::store::PostgresStore;
 
+pub(crate) use heads::Heads;
 pub(crate) use put::put;
 pub(crate) use remove::{expired, sweep};
 
@@ -148,7 +151,7 @@ impl Checkpoints for PostgresStore {
         let call = calling("listing checkpoints", scope, Retry::Idempotent);
         self.link
             .run(call, |conn| {
-                work(async move { read::list(conn, scope, sealing, filter, page).await })
+                work(async move { list::list(conn, scope, sealing, filter, page).await })
             })
             .await
     }
@@ -164,7 +167,7 @@ impl Checkpoints for PostgresStore {
         page.check()?;
         let call = calling("listing threads", scope, Retry::Idempotent);
         self.link
-            .run(call, |conn| work(async move { read::threads(conn, scope, filter, page).await }))
+            .run(call, |conn| work(async move { list::threads(conn, scope, filter, page).await }))
             .await
     }
 
@@ -291,25 +294,43 @@ impl PostgresStore {
     ) -> Result<Option<Placed>> {
         let fresh = Uuid::now_v7();
         let id = packed.given().id.clone().unwrap_or_else(|| CheckpointId(fresh.to_string()));
-        let id = &id;
+        let (id, thread) = (&id, &packed.given().thread);
+        let known = self.heads.take(scope.tenant, thread);
+        let mut known = known.filter(|seen| ahead::continues(packed, seen));
         let mut sent = false;
         let call = calling("putting a checkpoint", scope, Retry::Idempotent);
-        self.link
+        let done = self
+            .link
             .run(call, |conn| {
                 let again = std::mem::replace(&mut sent, true);
+                let known = known.take();
                 work(async move {
                     if again && let Some(placed) = ahead::landed(conn, scope, packed, id).await? {
-                        return Ok(Some(placed));
+                        return Ok(Some((placed, None)));
+                    }
+                    if let Some(known) = known {
+                        let done = ahead::go_on(conn, scope, packed, id, fresh, known).await?;
+                        if let Some((placed, seen)) = done {
+                            return Ok(Some((placed, Some(seen))));
+                        }
+                        self.heads.share(scope.tenant, thread);
                     }
                     if swift::suits(packed)
-                        && let Some(placed) = swift::put(conn, scope, packed, id).await?
+                        && let Some((placed, seen)) = swift::put(conn, scope, packed, id).await?
                     {
-                        return Ok(Some(placed));
+                        return Ok(Some((placed, Some(seen))));
                     }
-                    ahead::put(conn, scope, packed, id, fresh).await
+                    let done = ahead::put(conn, scope, packed, id, fresh).await?;
+                    Ok(done.map(|(placed, seen)| (placed, Some(seen))))
                 })
             })
-            .await
+            .await?;
+        Ok(done.map(|(placed, seen)| {
+            if let Some(seen) = seen {
+                self.heads.keep(scope.tenant, thread, seen);
+            }
+            placed
+        }))
     }
 }
 

@@ -23,6 +23,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{query, query_scalar};
 
 use crate::announce::Moves;
+use crate::checkpoints::Heads;
 use crate::claims::together::Together;
 use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
@@ -45,6 +46,8 @@ pub struct PostgresStore {
     pub(crate) together: Arc<Together>,
     /// The keys of checkpoints.
     pub(crate) sealing: RwLock<Sealing>,
+    /// What was written to threads last.
+    pub(crate) heads: Heads,
     /// What slows writers of vectors down.
     pub(crate) pressure: Pressure,
 }
@@ -109,8 +112,9 @@ impl PostgresStore {
         let moves = Moves::new(link.clone(), listen);
         let turns = TurnDefaults::default();
         let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
+        let heads = Heads::default();
         let (together, pressure) = (Arc::default(), Pressure::default());
-        let store = Self { link, moves, ddl, turns, rules, together, sealing, pressure };
+        let store = Self { link, moves, ddl, turns, rules, together, sealing, heads, pressure };
         store.make_partitions().await?;
         Ok(store)
     }

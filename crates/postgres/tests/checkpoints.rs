@@ -8,11 +8,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mnemon_core::checkpoints::{
-    ChannelValue, Checkpoints, DataKey, ExpectedHead, KeyProvider, Put, PutWrites, Thread,
+    ChannelValue, Checkpoints, DataKey, ExpectedHead, KeyProvider, Policy, Put, PutWrites, Thread,
+    ThreadFilter,
 };
-use mnemon_core::{Error, Page, Result, Scope, Store};
+use mnemon_core::locks::{Guard, Locks};
+use mnemon_core::{Error, Fence, Page, Result, Scope, Store};
 use mnemon_postgres::{Options, PostgresStore};
 use serde_json::json;
 use sqlx::Executor as _;
@@ -231,6 +234,42 @@ async fn a_row_in_another_s_place_does_not_open() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupted_chunk_names_thread_and_channel() {
+    for server in common::servers() {
+        for (damage, channel) in [
+            ("update mnemon.checkpoint_chunks set bytes = set_byte(bytes, 0, 255 - get_byte(bytes, 0))
+              where octet_length(bytes) < 20", "short"),
+            ("update mnemon.checkpoint_chunks set bytes = set_byte(bytes, 40, 255 - get_byte(bytes, 40))
+              where octet_length(bytes) > 20 and codec <> 2", "long"),
+            ("update mnemon.checkpoint_chunks set bytes = substring(bytes for 32) where codec = 2", "long"),
+            ("update mnemon.checkpoint_chunks set codec = 7 where octet_length(bytes) < 20", "short"),
+            ("delete from mnemon.checkpoint_chunks where octet_length(bytes) > 20 and codec <> 2", "long"),
+            ("delete from mnemon.checkpoint_chunks where octet_length(bytes) < 20", "short"),
+        ] {
+            let fx = common::fixture(&server).await;
+            let thread = Thread::new("t");
+            let long = ChannelValue { type_tag: "b".into(), bytes: long() };
+            let put = Put::new(thread.clone()).channel("short", value("a")).channel("long", long);
+            fx.store.put(&scope(), put, None).await.unwrap();
+            let mut conn = common::connect(fx.db.url()).await;
+            sqlx::query(damage).execute(&mut conn).await.unwrap();
+
+            let read = Checkpoints::get(&fx.store, &scope(), &thread, None).await;
+
+            let error = read.expect_err(damage);
+            assert_eq!(error.code(), "corrupt", "{damage}: {error}");
+            let named = format!("channel {channel} of thread t");
+            assert!(error.to_string().contains(&named), "{damage}: {error}");
+        }
+    }
+}
+
+/// A value of several parts.
+fn long() -> Vec<u8> {
+    (0..60_000_u32).flat_map(u32::to_le_bytes).collect()
+}
+
 /// Many threads, so that reading all of a table would be seen.
 const LOAD: &str = "
     insert into mnemon.threads (tenant, thread_id, namespace, head_id, version, active_at, created_at)
@@ -250,9 +289,27 @@ const LOAD: &str = "
     from generate_series(1, 5000) as n;
     analyze";
 
+/// Every hot call, more often than a plan is made anew for.
+async fn call_often(store: &PostgresStore) {
+    let thread = Thread::new("mine");
+    for n in 0..8_u8 {
+        let short = Put::new(thread.clone()).channel("short", value(&n.to_string()));
+        let placed = store.put(&scope(), short, None).await.unwrap();
+        let mut bytes = long();
+        bytes.push(n);
+        let cut = ChannelValue { type_tag: "b".into(), bytes };
+        store.put(&scope(), Put::new(thread.clone()).channel("long", cut), None).await.unwrap();
+        let writes = PutWrites::new(thread.clone(), placed.id.clone(), "t").write("w", value("x"));
+        store.put_writes(&scope(), writes, None).await.unwrap();
+        Checkpoints::get(store, &scope(), &thread, None).await.unwrap();
+        Checkpoints::get(store, &scope(), &thread, Some(&placed.id)).await.unwrap();
+        store.get_version(&scope(), &thread, 1).await.unwrap();
+        store.history(&scope(), &thread, &Page::first(2)).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn puts_and_loads_go_through_indexes() {
-    let long: Vec<u8> = (0..60_000_u32).flat_map(u32::to_le_bytes).collect();
+async fn puts_loads_and_lists_go_through_indexes() {
     for server in common::servers() {
         let db = common::migrated(&server).await;
         let mut conn = common::connect(db.url()).await;
@@ -261,22 +318,10 @@ async fn puts_and_loads_go_through_indexes() {
         drop(conn);
         let before = db.scans().await;
         let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
-        let thread = Thread::new("mine");
-        // More often than a plan is made anew for.
-        for n in 0..8_u8 {
-            let short = Put::new(thread.clone()).channel("short", value(&n.to_string()));
-            let placed = store.put(&scope(), short, None).await.unwrap();
-            let mut bytes = long.clone();
-            bytes.push(n);
-            let cut = ChannelValue { type_tag: "b".into(), bytes };
-            store.put(&scope(), Put::new(thread.clone()).channel("long", cut), None).await.unwrap();
-            let writes =
-                PutWrites::new(thread.clone(), placed.id.clone(), "t").write("w", value("x"));
-            store.put_writes(&scope(), writes, None).await.unwrap();
-            Checkpoints::get(&store, &scope(), &thread, None).await.unwrap();
-            Checkpoints::get(&store, &scope(), &thread, Some(&placed.id)).await.unwrap();
-            store.get_version(&scope(), &thread, 1).await.unwrap();
-            store.history(&scope(), &thread, &Page::first(2)).await.unwrap();
+        call_often(&store).await;
+        for _ in 0..8 {
+            let page = Page::first(2);
+            store.list_threads(&scope(), &ThreadFilter::default(), &page).await.unwrap();
         }
         store.close().await;
 
@@ -286,5 +331,72 @@ async fn puts_and_loads_go_through_indexes() {
             assert!(!scans.tables.contains_key(table), "all of {table} is read: {scans:?}");
         }
         assert!(scans.indexes.contains_key("checkpoint_chunks_pkey"), "{scans:?}");
+        assert!(scans.indexes.contains_key("threads_recent"), "{scans:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_statistics_finds_a_thread_by_its_key() {
+    for server in common::servers() {
+        let db = common::migrated(&server).await;
+        let before = db.scans().await;
+        let store = PostgresStore::open(&Options::new(db.url())).await.unwrap();
+        call_often(&store).await;
+        store.close().await;
+
+        let scans = db.scans().await.since(&before);
+
+        // That index leads through every thread of the tenant.
+        assert!(!scans.indexes.contains_key("threads_recent"), "{scans:?}");
+        assert!(scans.indexes.contains_key("threads_pkey"), "{scans:?}");
+    }
+}
+
+/// Two handles know nothing of each other: what one remembers of a thread, the other one changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handle_remembers_of_a_thread_is_checked() {
+    for server in common::servers() {
+        let fx = common::fixture(&server).await;
+        let (here, there) =
+            (&fx.store, PostgresStore::open(&Options::new(fx.db.url())).await.unwrap());
+        let put =
+            |thread: &str, text: &str| Put::new(Thread::new(thread)).channel("a", value(text));
+        let long = ChannelValue { type_tag: "b".into(), bytes: long() };
+        let put_long = || Put::new(Thread::new("pruned")).channel("long", long.clone());
+
+        // Remembered with its parts, which the other one removes.
+        here.put(&scope(), put_long(), None).await.unwrap();
+        let without = Put { root: true, ..put("pruned", "there") };
+        let head = there.put(&scope(), without, None).await.unwrap();
+        there.prune(&scope(), &["pruned".into()], &Policy::KeepLatest(1), false).await.unwrap();
+        let placed = here.put(&scope(), put_long(), None).await.unwrap();
+        assert_eq!((placed.version, placed.parent), (3, Some(head.id)));
+        let found = Checkpoints::get(here, &scope(), &Thread::new("pruned"), None).await.unwrap();
+        assert_eq!((&found.channels["a"], &found.channels["long"]), (&value("there"), &long));
+
+        // A thread that was deleted starts anew.
+        here.put(&scope(), put("deleted", "first"), None).await.unwrap();
+        there.delete_thread(&scope(), "deleted", None).await.unwrap();
+        assert_eq!(here.put(&scope(), put("deleted", "anew"), None).await.unwrap().version, 1);
+
+        // A lock that somebody took counts at once.
+        here.put(&scope(), put("locked", "first"), None).await.unwrap();
+        let lock = Guard { key: "locked".into(), fence: fence(&there, "locked").await };
+        there.put(&scope(), put("locked", "there"), Some(&lock)).await.unwrap();
+        let late = here.put(&scope(), put("locked", "late"), None).await.unwrap_err();
+        assert_eq!(late.code(), "fenced");
+
+        // Nobody else: it goes on.
+        for version in 1..=3 {
+            let text = version.to_string();
+            let placed = here.put(&scope(), put("own", &text), None).await.unwrap();
+            assert_eq!(placed.version, version);
+        }
+        there.close().await;
+    }
+}
+
+async fn fence(store: &PostgresStore, key: &str) -> Fence {
+    let lease = store.acquire(&scope(), key, "there", Duration::from_mins(1)).await.unwrap();
+    lease.fence
 }

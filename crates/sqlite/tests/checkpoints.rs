@@ -213,3 +213,39 @@ async fn a_row_in_another_s_place_does_not_open() {
         store.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_corrupted_chunk_names_thread_and_channel() {
+    for (damage, channel) in [
+        (
+            "update checkpoint_chunks set bytes = zeroblob(length(bytes)) where length(bytes) < 20",
+            "short",
+        ),
+        (
+            "update checkpoint_chunks set bytes = zeroblob(length(bytes)) where length(bytes) > 20 and codec <> 2",
+            "long",
+        ),
+        ("update checkpoint_chunks set bytes = substr(bytes, 1, 32) where codec = 2", "long"),
+        ("update checkpoint_chunks set codec = 7 where length(bytes) < 20", "short"),
+        ("delete from checkpoint_chunks where length(bytes) > 20 and codec <> 2", "long"),
+        ("delete from checkpoint_chunks where length(bytes) < 20", "short"),
+    ] {
+        let place = Place::new();
+        let store = place.open().await.unwrap();
+        let thread = Thread::new("t");
+        // Of several parts.
+        let long = (0..60_000_u32).flat_map(u32::to_le_bytes).collect();
+        let long = ChannelValue { type_tag: "b".into(), bytes: long };
+        let put = Put::new(thread.clone()).channel("short", value("a")).channel("long", long);
+        store.checkpoints().put(&scope(), put, None).await.unwrap();
+        place.raw().execute_batch(damage).unwrap();
+
+        let read = store.checkpoints().get(&scope(), &thread, None).await;
+
+        let error = read.expect_err(damage);
+        assert_eq!(error.code(), "corrupt", "{damage}: {error}");
+        let named = format!("channel {channel} of thread t");
+        assert!(error.to_string().contains(&named), "{damage}: {error}");
+        store.close().await;
+    }
+}

@@ -13,65 +13,14 @@ use fastcdc::v2020::FastCDC;
 
 pub use super::blob::{Blob, Blobs, Codec, Key, Stored};
 use super::blob::{Hashing, encode};
-use super::manifest::{self, Content, Manifest};
+pub use super::carrier::Carrier;
+use super::manifest::{Content, Manifest};
 use super::place::Placed;
 use super::put::Put;
 use super::seal::{self, AtRest, Bound, Context, Seal, Sealing};
-use super::thread::Thread;
 use super::value::ChannelValue;
 use super::writes::PutWrites;
 use crate::error::{Error, Result};
-
-/// What values travel in.
-pub trait Carrier {
-    /// The thread they belong to.
-    fn thread(&self) -> &Thread;
-    /// Where each value belongs, in the order of [`Carrier::values`].
-    fn contexts(&self) -> Vec<Context>;
-    /// Its values, in an order of its own.
-    fn values(&self) -> Vec<&ChannelValue>;
-    /// Whether a value stays out of the blobs.
-    fn readable(&self, value: &ChannelValue) -> bool;
-}
-
-impl Carrier for Put {
-    fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    fn contexts(&self) -> Vec<Context> {
-        self.channels.keys().map(|name| Context::channel(name)).collect()
-    }
-
-    fn values(&self) -> Vec<&ChannelValue> {
-        self.channels.values().collect()
-    }
-
-    fn readable(&self, value: &ChannelValue) -> bool {
-        self.readable && manifest::readable(value).is_some()
-    }
-}
-
-impl Carrier for PutWrites {
-    fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    fn contexts(&self) -> Vec<Context> {
-        let context = |(at, write): (usize, &super::NewWrite)| {
-            Context::write(&self.checkpoint.0, &self.task_id, self.idx(at), &write.channel)
-        };
-        self.writes.iter().enumerate().map(context).collect()
-    }
-
-    fn values(&self) -> Vec<&ChannelValue> {
-        self.writes.iter().map(|write| &write.value).collect()
-    }
-
-    fn readable(&self, _value: &ChannelValue) -> bool {
-        false
-    }
-}
 
 /// Something with values, and what is computed from them alone before any lock is taken: how
 /// they are cut, and under which keys they are kept.
@@ -358,6 +307,7 @@ fn cut(at: usize, value: &ChannelValue, hashing: &Hashing<'_>, pieces: &mut Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::thread::Thread;
     use super::*;
 
     fn noise(seed: u64, length: usize) -> Vec<u8> {

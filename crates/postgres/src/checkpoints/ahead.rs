@@ -1,16 +1,18 @@
 //! Putting a checkpoint without a transaction around it: one statement looks, core decides, one
-//! statement writes if the thread is still as it was seen.
+//! statement writes if the thread is still as it was seen. Where this process wrote last, nobody
+//! looks.
 
 use std::collections::HashSet;
 
-use mnemon_core::checkpoints::pack::{Key, Packed};
-use mnemon_core::checkpoints::place::plan;
+use mnemon_core::checkpoints::pack::Packed;
+use mnemon_core::checkpoints::place::{Plan, Standing, plan};
 use mnemon_core::checkpoints::{CheckpointId, Placed, Put};
 use mnemon_core::scope::Admitted;
 use sqlx::postgres::PgConnection;
 use sqlx::query;
 use uuid::Uuid;
 
+use super::heads::Seen;
 use super::put::{Locked, MANIFEST, Parent, follow, start};
 use crate::error::Fault;
 use crate::row;
@@ -23,48 +25,78 @@ pub(super) async fn put(
     packed: &Packed<Put>,
     id: &CheckpointId,
     fresh: Uuid,
-) -> Result<Option<Placed>, Fault> {
+) -> Result<Option<(Placed, Seen)>, Fault> {
     let seen = look(conn, scope, packed).await?;
-    let nothing = HashSet::new();
-    let present = seen.as_ref().map_or(&nothing, |seen| &seen.present);
-    let standing = match &seen {
-        None => None,
-        Some(seen) => {
-            let manifest = seen.manifest.clone();
-            let key_id = seen.key_id.clone();
-            let parent = manifest
-                .map(|manifest| row::json(manifest, MANIFEST))
-                .transpose()?
-                .map(|manifest| Parent { manifest, key_id });
-            if parent.as_ref().is_some_and(|parent| !packed.stale(&parent.manifest).is_empty()) {
-                // What it inherits is under an older key, and must be read first.
-                return Ok(None);
-            }
-            Some(seen.row.clone().standing(parent))
-        }
-    };
+    if seen.as_ref().is_some_and(|seen| is_stale(packed, seen)) {
+        // What it inherits is under an older key, and must be read first.
+        return Ok(None);
+    }
+    let standing = seen.as_ref().map(standing);
     let plan = plan(standing.as_ref(), packed, scope.user, &[], fresh)?;
+    write(conn, scope, packed, id, plan, seen).await
+}
+
+/// Whether a put builds on what is known of its thread.
+pub(super) fn continues(packed: &Packed<Put>, seen: &Seen) -> bool {
+    let parent = packed.given().parent.as_ref();
+    parent.is_none_or(|parent| parent.0 == seen.row.head_id) && !is_stale(packed, seen)
+}
+
+/// The same from what is known of the thread, without a look.
+pub(super) async fn go_on(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    packed: &Packed<Put>,
+    id: &CheckpointId,
+    fresh: Uuid,
+    seen: Seen,
+) -> Result<Option<(Placed, Seen)>, Fault> {
+    // A refusal must not come from what was true once.
+    match plan(Some(&standing(&seen)), packed, scope.user, &[], fresh) {
+        Ok(plan) => write(conn, scope, packed, id, plan, Some(seen)).await,
+        Err(_) => Ok(None),
+    }
+}
+
+fn is_stale(packed: &Packed<Put>, seen: &Seen) -> bool {
+    seen.manifest.as_ref().is_some_and(|manifest| !packed.stale(manifest).is_empty())
+}
+
+fn standing(seen: &Seen) -> Standing {
+    let parent = seen.manifest.clone();
+    let parent = parent.map(|manifest| Parent { manifest, key_id: seen.key_id.clone() });
+    seen.row.clone().standing(parent)
+}
+
+/// Writes what was decided, and says how the thread stands then.
+async fn write(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    packed: &Packed<Put>,
+    id: &CheckpointId,
+    plan: Plan,
+    seen: Option<Seen>,
+) -> Result<Option<(Placed, Seen)>, Fault> {
     if plan.placed.id != *id {
         // Raised above a head that another clock made: sent again it would not be recognised.
         return Ok(None);
     }
-    let blobs = packed.blobs(present)?;
-    let written = match &seen {
+    let nothing = HashSet::new();
+    let blobs = packed.blobs(seen.as_ref().map_or(&nothing, |seen| &seen.present))?;
+    let stamp = match &seen {
         Some(seen) => follow(conn, scope, packed, &plan, &blobs, Some(&seen.stamp)).await?,
         None => start(conn, scope, packed, &plan, &blobs).await?,
     };
-    Ok(written.then_some(plan.placed))
-}
-
-/// A thread as it was seen.
-struct Seen {
-    row: Locked,
-    /// Another one as soon as anybody writes to the thread's row, which every put, removal and
-    /// setting does: nothing that was seen is gone while it stands.
-    stamp: String,
-    manifest: Option<serde_json::Value>,
-    key_id: Option<String>,
-    present: HashSet<Key>,
+    let Some(stamp) = stamp else { return Ok(None) };
+    let (owner, mut present) = match seen {
+        Some(seen) => (seen.row.user_id, seen.present),
+        None => (scope.user.map(str::to_owned), nothing),
+    };
+    present.extend(packed.keys());
+    let placed = plan.placed;
+    let row = Locked::free(&placed, owner);
+    let (manifest, key_id) = (Some(plan.manifest), plan.at_rest.key_id);
+    Ok(Some((placed, Seen { row, stamp, manifest, key_id, present })))
 }
 
 /// The thread, its head's or the parent's manifest, and of the values that change what the parent
@@ -105,7 +137,9 @@ async fn look(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(found.map(|found| Seen {
+    let Some(found) = found else { return Ok(None) };
+    let manifest = found.manifest.map(|manifest| row::json(manifest, MANIFEST)).transpose()?;
+    Ok(Some(Seen {
         row: Locked {
             head_id: found.head_id,
             version: found.version,
@@ -114,7 +148,7 @@ async fn look(
             fence: found.fence,
         },
         stamp: found.stamp,
-        manifest: found.manifest,
+        manifest,
         key_id: found.key_id,
         present: found.present.iter().flat_map(|keys| keys.as_chunks::<32>().0).copied().collect(),
     }))

@@ -13,7 +13,7 @@ use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Fence, Result, limits};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
-use sqlx::query;
+use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
 use super::read;
@@ -49,7 +49,7 @@ pub(crate) async fn put(
             Some(_) => follow(conn, scope, packed, &plan, &blobs, None).await?,
             None => start(conn, scope, packed, &plan, &blobs).await?,
         };
-        if written {
+        if written.is_some() {
             return Ok(plan.placed);
         }
     }
@@ -85,6 +85,17 @@ impl Locked {
             owner: self.user_id,
             parent,
             parent_key,
+        }
+    }
+
+    /// A row as a put without a guard leaves it.
+    pub(super) fn free(placed: &Placed, owner: Option<String>) -> Self {
+        Self {
+            head_id: placed.id.0.clone(),
+            version: placed.version,
+            user_id: owner,
+            fence_key: None,
+            fence: None,
         }
     }
 
@@ -207,8 +218,8 @@ fn json(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("a manifest is JSON")
 }
 
-/// Moves the head and writes the checkpoint and what is new of its values, in one statement;
-/// `false` when the thread's row is not the one of `stamp` any more.
+/// Moves the head and writes the checkpoint and what is new of its values, in one statement.
+/// The row's new stamp; `None` when it is not the one of `stamp` any more.
 pub(super) async fn follow(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
@@ -216,10 +227,10 @@ pub(super) async fn follow(
     plan: &Plan,
     blobs: &[Blob],
     stamp: Option<&str>,
-) -> Result<bool, Fault> {
+) -> Result<Option<String>, Fault> {
     let (put, placed) = (packed.given(), &plan.placed);
     let blobs = Columns::of(blobs);
-    let done = query!(
+    let stamp = query_scalar!(
         r#"
         with clock as materialized (
             select mnemon.now() as at
@@ -237,8 +248,8 @@ pub(super) async fn follow(
                     else t.expires_at end
             from clock c
             where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3
-              and ($20::text is null or t.xmin::text = $20)
-            returning t.user_id, c.at
+              and ($20::text is null or t.xmin = $20::text::xid)
+            returning t.user_id, c.at, t.xmin::text as stamp
         ), kept as (
             insert into mnemon.checkpoint_chunks
                 (tenant, thread_id, namespace, hash, user_id, codec, bytes, key_id)
@@ -252,6 +263,7 @@ pub(super) async fn follow(
              hashes)
         select $1, $2, $3, $4, $5, $6, $7, h.user_id, $8, $9, $10, h.at, $11, $12, $21, $22, $23
         from head h
+        returning (select h.stamp from head h) as "stamp!"
         "#,
         scope.tenant,
         put.thread.thread_id,
@@ -277,22 +289,22 @@ pub(super) async fn follow(
         plan.at_rest.sealed,
         &hashes(packed, plan)?,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(stamp)
 }
 
-/// Starts the thread with its first checkpoint; `false` when somebody else was faster.
+/// Starts the thread with its first checkpoint. The row's stamp; `None` when somebody else was faster.
 pub(super) async fn start(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     plan: &Plan,
     blobs: &[Blob],
-) -> Result<bool, Fault> {
+) -> Result<Option<String>, Fault> {
     let (put, placed) = (packed.given(), &plan.placed);
     let blobs = Columns::of(blobs);
-    let done = query!(
+    let stamp = query_scalar!(
         r#"
         with clock as materialized (
             select mnemon.now() as at
@@ -304,7 +316,7 @@ pub(super) async fn start(
                    c.at + make_interval(secs => $14 + $15::float8), c.at
             from clock c
             on conflict (tenant, thread_id, namespace) do nothing
-            returning user_id, created_at as at
+            returning user_id, created_at as at, xmin::text as stamp
         ), kept as (
             insert into mnemon.checkpoint_chunks
                 (tenant, thread_id, namespace, hash, user_id, codec, bytes, key_id)
@@ -317,6 +329,7 @@ pub(super) async fn start(
              hashes)
         select $1, $2, $3, $4, $5, $9, $6, $7, $8, $10, h.at, $11, $19, $20, $21, $22
         from head h
+        returning (select h.stamp from head h) as "stamp!"
         "#,
         scope.tenant,
         put.thread.thread_id,
@@ -341,9 +354,9 @@ pub(super) async fn start(
         plan.at_rest.sealed,
         &hashes(packed, plan)?,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(stamp)
 }
 
 /// Sets how long a thread is kept without activity.

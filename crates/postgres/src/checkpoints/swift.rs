@@ -12,8 +12,10 @@ use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
 use sqlx::query;
 
-use super::put::Columns;
+use super::heads::Seen;
+use super::put::{Columns, Locked, MANIFEST};
 use crate::error::Fault;
+use crate::row;
 
 /// Whether one statement may do.
 pub(super) fn suits(packed: &Packed<Put>) -> bool {
@@ -38,7 +40,7 @@ pub(super) async fn put(
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     id: &CheckpointId,
-) -> Result<Option<Placed>, Fault> {
+) -> Result<Option<(Placed, Seen)>, Fault> {
     let put = packed.given();
     let expected = match &put.expected_head {
         ExpectedHead::Is(head) => Some(head.0.as_str()),
@@ -83,7 +85,8 @@ pub(super) async fn put(
                     else t.expires_at end
             from stand s
             where t.tenant = $1 and t.thread_id = $2 and t.namespace = $3 and t.xmin = s.stamp
-            returning t.user_id, t.version, s.at, s.parent, coalesce(s.manifest, '{}') as manifest
+            returning t.user_id, t.version, s.at, s.parent, coalesce(s.manifest, '{}') as manifest,
+                      t.xmin::text as stamp
         ), kept as (
             insert into mnemon.checkpoint_chunks
                 (tenant, thread_id, namespace, hash, user_id, codec, bytes)
@@ -116,7 +119,8 @@ pub(super) async fn put(
                        from jsonb_each($19) v), '{}')
                end
         from head h
-        returning version, parent_id
+        returning version, parent_id, user_id, manifest,
+                  (select h.stamp from head h) as "stamp!"
         "#,
         scope.tenant,
         put.thread.thread_id,
@@ -143,9 +147,15 @@ pub(super) async fn put(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(placed.map(|row| Placed {
-        id: id.clone(),
-        parent: row.parent_id.map(CheckpointId),
-        version: row.version,
-    }))
+    let Some(row) = placed else { return Ok(None) };
+    let parent = row.parent_id.map(CheckpointId);
+    let placed = Placed { id: id.clone(), parent, version: row.version };
+    let seen = Seen {
+        row: Locked::free(&placed, row.user_id),
+        stamp: row.stamp,
+        manifest: Some(row::json(row.manifest, MANIFEST)?),
+        key_id: None,
+        present: packed.keys().into_iter().collect(),
+    };
+    Ok(Some((placed, seen)))
 }
