@@ -6,8 +6,9 @@
 //! own key is the hash of that list.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use fastcdc::v2020::FastCDC;
 
@@ -50,6 +51,15 @@ enum PieceContent {
     List(Vec<u8>),
     /// A part of the value at this place.
     Part(usize, Range<usize>),
+}
+
+impl PieceContent {
+    fn len(&self) -> usize {
+        match self {
+            Self::List(keys) => keys.len(),
+            Self::Part(_, range) => range.len(),
+        }
+    }
 }
 
 impl<T: Carrier> Packed<T> {
@@ -141,21 +151,35 @@ impl<T: Carrier> Packed<T> {
     ///
     /// [`Error::Backend`] when compression fails.
     pub fn blobs(&self, present: &HashSet<Key>) -> Result<Vec<Blob>> {
+        let absent = self.pieces.iter().filter(|piece| !present.contains(&piece.key));
+        let absent: Vec<&Piece> = absent.collect();
+        let size: usize = absent.iter().map(|piece| piece.content.len()).sum();
+        if size < HALVED_FROM || *CORES < 2 {
+            return self.encoded(&absent);
+        }
+        let (ours, theirs) = absent.split_at(absent.len() / 2);
+        std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| self.encoded(theirs));
+            let mut blobs = self.encoded(ours)?;
+            blobs.extend(theirs.join().expect("encoding does not panic")?);
+            Ok(blobs)
+        })
+    }
+
+    fn encoded(&self, pieces: &[&Piece]) -> Result<Vec<Blob>> {
         let mut values = self.given.values();
         values.extend(self.renewed.iter().map(|(_, value, _)| value));
         let seal = self.seal.as_deref();
-        let absent = self.pieces.iter().filter(|piece| !present.contains(&piece.key));
-        absent
-            .map(|piece| match &piece.content {
-                PieceContent::List(keys) => {
-                    let codec = Codec::List as i16;
-                    Ok(Blob { key: piece.key, codec, bytes: keys.clone() })
-                }
-                PieceContent::Part(at, range) => {
-                    encode(piece.key, &values[*at].bytes[range.clone()], seal)
-                }
-            })
-            .collect()
+        let blob = |piece: &&Piece| match &piece.content {
+            PieceContent::List(keys) => {
+                let codec = Codec::List as i16;
+                Ok(Blob { key: piece.key, codec, bytes: keys.clone() })
+            }
+            PieceContent::Part(at, range) => {
+                encode(piece.key, &values[*at].bytes[range.clone()], seal)
+            }
+        };
+        pieces.iter().map(blob).collect()
     }
 }
 
@@ -276,6 +300,12 @@ impl Packed<PutWrites> {
         self.given.places().into_iter().map(row).collect()
     }
 }
+
+/// From so many bytes on two threads compress: a thread with what it compresses by takes as long to
+/// make as a few parts.
+const HALVED_FROM: usize = 128 * 1024;
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
 
 /// Values from this length on are cut.
 const CUT_FROM: usize = 16 * 1024;
