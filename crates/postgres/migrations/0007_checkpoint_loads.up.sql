@@ -13,6 +13,9 @@ create function mnemon.checkpoint_values(
 ) returns bytea[]
     language plpgsql stable parallel safe
     as $$
+declare
+    -- Called with ids that are compared as bytes, its arguments are too; the tenant's indexes are not.
+    whose text collate "default" := p_tenant;
 begin
     return array(
         -- Each by its key: a server that knows no statistics yet would read every value of the thread
@@ -26,13 +29,13 @@ begin
                 union
                 select w.hash
                 from mnemon.checkpoint_writes w
-                where w.tenant = p_tenant and w.thread_id = p_thread and w.namespace = p_namespace
+                where w.tenant = whose and w.thread_id = p_thread and w.namespace = p_namespace
                   and w.checkpoint_id = p_checkpoint
             ) as k (hash)
             cross join lateral (
                 select c.hash, c.codec, c.bytes
                 from mnemon.checkpoint_chunks c
-                where c.tenant = p_tenant and c.thread_id = p_thread and c.namespace = p_namespace
+                where c.tenant = whose and c.thread_id = p_thread and c.namespace = p_namespace
                   and c.hash = k.hash
                 limit 1) v
         )
@@ -49,7 +52,7 @@ begin
         cross join lateral (
             select c.hash, c.codec, c.bytes
             from mnemon.checkpoint_chunks c
-            where c.tenant = p_tenant and c.thread_id = p_thread and c.namespace = p_namespace
+            where c.tenant = whose and c.thread_id = p_thread and c.namespace = p_namespace
               and c.hash = k.hash
             limit 1) v
     );
@@ -66,6 +69,9 @@ create function mnemon.checkpoint_pending(
 ) returns jsonb
     language plpgsql stable parallel safe
     as $$
+declare
+    -- Called with ids that are compared as bytes, its arguments are too; the tenant's indexes are not.
+    whose text collate "default" := p_tenant;
 begin
     return (
         select jsonb_agg(jsonb_build_object(
@@ -73,7 +79,7 @@ begin
             'channel', w.channel, 'type_tag', w.type_tag,
             'hash', encode(w.hash, 'hex'), 'size', w.size, 'key_id', w.key_id))
         from mnemon.checkpoint_writes w
-        where w.tenant = p_tenant and w.thread_id = p_thread and w.namespace = p_namespace
+        where w.tenant = whose and w.thread_id = p_thread and w.namespace = p_namespace
           and w.checkpoint_id = p_checkpoint
     );
 end
@@ -83,9 +89,9 @@ comment on function mnemon.checkpoint_pending(text, text, text, text) is
 
 -- A lookup of a thread by its key and this index have the same first column. Without statistics the
 -- planner thought them equal and went through all threads of the tenant. It may use an index with a
--- condition only for those who state the condition: the list of threads does.
+-- condition only for those who state the condition: the list of threads does. It holds for every row.
 create index threads_recent on mnemon.threads (tenant, active_at desc, thread_id, namespace)
-    where tenant <> '';
+    where created_at > '-infinity';
 drop index mnemon.threads_active;
 
 -- A part that fits into a page stays in one piece: as four pieces of another table, each with an entry of

@@ -156,8 +156,9 @@ pub(super) async fn threads(
         select thread_id, namespace, user_id, head_id, version, active_at, created_at, expires_at,
                fence_key
         from mnemon.threads
-        -- Never empty; said because the index is one for those who say so.
-        where tenant = $1 and tenant <> ''
+        where tenant = $1
+          -- As it is of every thread; said because the index is one for those who say so.
+          and created_at > '-infinity'
           and ($2::text is null or user_id is null or user_id = $2)
           and ($3::text is null or namespace = $3)
           and ($4::timestamptz is null or active_at <= $4)
