@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use mnemon_core::events::{EventFilter, Events, SYSTEM_STREAM};
+use futures_util::future::join_all;
+use mnemon_core::events::{EventFilter, Events, Mark, SYSTEM_STREAM};
 use mnemon_core::memories::{Memories, MemoryFilter, ModelSignature, Namespace, NewMemory, Recall};
 use mnemon_core::upkeep::{Task, Upkeep};
 use mnemon_core::{MemoryId, Page, Scope, Store};
@@ -300,5 +301,56 @@ async fn a_stream_is_read_through_its_key() {
             conn.close().await.unwrap();
             assert!(after - before < 1_500, "{filter:?}: {} events were read", after - before);
         }
+    }
+}
+
+/// One look for all who wait costs each of them the end of an index, however long the log is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_for_those_who_wait_reads_the_ends_of_an_index() {
+    for server in common::servers() {
+        let db = common::migrated(&server).await;
+        let mut conn = common::connect(db.url()).await;
+        // One tenant has nearly all of it.
+        for rows in [
+            "insert into mnemon.events
+                 (tenant, stream, version, id, kind, occurred_at, recorded_at, tx, epoch)
+             select case when n % 100 = 0 then 't' || n % 19 else 'large' end, 's', n,
+                    gen_random_uuid(), 'k', mnemon.now(), mnemon.now(), pg_current_xact_id(), 1
+             from generate_series(1, 20000) as n",
+            "vacuum analyze",
+        ] {
+            conn.execute(rows).await.unwrap();
+        }
+        let fetched = "select coalesce(sum(idx_tup_fetch), 0)::int8 from pg_stat_user_tables \
+            where relname like 'events_y%'";
+        let before: i64 = sqlx::query_scalar(fetched).fetch_one(&mut conn).await.unwrap();
+        // Nobody is connected while scans are counted.
+        conn.close().await.unwrap();
+        let tenants: Vec<Scope> = (0..19)
+            .map(|n| Scope::tenant(format!("t{n}")))
+            .chain([Scope::tenant("large")])
+            .collect();
+
+        let read = scans(&db, async |s| {
+            // At once; when the listener has come to stand; after the first look.
+            let mut marks = vec![Mark::default(); tenants.len()];
+            for _ in 0..3 {
+                let waits = tenants
+                    .iter()
+                    .zip(&marks)
+                    .map(|(tenant, mark)| s.moved(tenant, *mark, Duration::from_secs(3)));
+                marks = join_all(waits).await.into_iter().collect::<Result<_, _>>().unwrap();
+            }
+            s
+        })
+        .await;
+
+        let looked = |index: &String| index.starts_with("events_y") && index.contains("_tx_");
+        assert!(read.indexes.keys().any(looked), "{read:?}");
+        assert!(!read.tables.keys().any(|table| table.starts_with("events_y")), "{read:?}");
+        let mut conn = common::connect(db.url()).await;
+        let after: i64 = sqlx::query_scalar(fetched).fetch_one(&mut conn).await.unwrap();
+        assert!(after - before < 1_000, "{} events were read", after - before);
+        conn.close().await.unwrap();
     }
 }

@@ -99,7 +99,9 @@ impl Moves {
             Found::Nothing => {}
             Found::Moved(seen, tenants) => {
                 look.seen = Some(seen);
-                tenants.iter().for_each(|tenant| self.waiting.tell(tenant));
+                for tenant in &tenants {
+                    self.waiting.tell(tenant);
+                }
             }
             Found::Anything(seen) => {
                 look.seen = Some(seen);

@@ -53,7 +53,9 @@ pub(super) async fn look(moves: Weak<Moves>, mut closed: watch::Receiver<bool>) 
             // Whatever was not readable at the look before has come to stand at its horizon or
             // behind it.
             Ok(found) if before.is_some_and(|before| before <= found.horizon) => {
-                found.moved.iter().for_each(|tenant| moves.waiting.tell(tenant));
+                for tenant in &found.moved {
+                    moves.waiting.tell(tenant);
+                }
                 Some(found.horizon)
             }
             // The first look, or a database that was put back.
