@@ -27,7 +27,7 @@ use uuid::Uuid;
 /// A few thousand cases in CI, more on request.
 fn config() -> ProptestConfig {
     let cases = std::env::var("MNEMON_PROPERTY_CASES").ok();
-    let cases = cases.map_or(2_000, |text| text.parse().expect("a number of cases"));
+    let cases: u32 = cases.map_or(2_000, |text| text.parse().expect("a number of cases"));
     // Assumptions may fail as often in a long run as in a short one.
     let max_global_rejects = cases.saturating_mul(4);
     ProptestConfig {
