@@ -117,6 +117,7 @@ struct Noted<'a> {
 
 /// Every row of these changes that has a column here. Answers which heads, by place, stand as they
 /// were; unless all do, nothing is written.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 async fn rows(
     conn: &mut PgConnection,
     all: &[Behind<'_>],
