@@ -88,8 +88,8 @@ pub(crate) async fn the_first_memory_settles_english_where_nobody_chose(ctx: &Ct
 
 pub(crate) async fn of_eight_languages_at_once_one_is_settled(ctx: &Ctx) {
     let mut tasks = Vec::new();
-    for n in 0..8 {
-        let (store, language) = (ctx.another().await, Language::ALL[n]);
+    for language in Language::ALL.into_iter().take(8) {
+        let store = ctx.another().await;
         tasks.push(tokio::spawn(async move {
             store.memories().register_language(language).await.map(|()| language)
         }));

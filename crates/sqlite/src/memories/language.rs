@@ -114,6 +114,6 @@ pub(crate) fn batch(conn: &Connection, size: u32) -> Done<Batch> {
 
 /// Memories still to be cut anew, up to [`limits::DEPTH_MAX`].
 pub(crate) fn waiting(conn: &Connection) -> Done<i64> {
-    let waiting = conn.prepare_cached(sql::WAITING)?;
-    Ok({ waiting }.query_row([limits::DEPTH_MAX], |row| row.get(0))?)
+    let mut waiting = conn.prepare_cached(sql::WAITING)?;
+    Ok(waiting.query_row([limits::DEPTH_MAX], |row| row.get(0))?)
 }
