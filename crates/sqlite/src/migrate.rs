@@ -77,16 +77,16 @@ pub(crate) const STEPS: &[Step] = &[
         down: include_str!("../migrations/0006_event_archive.down.sql"),
     },
     Step {
-        version: 10,
+        version: 8,
         name: "language",
-        up: include_str!("../migrations/0010_language.up.sql"),
-        down: include_str!("../migrations/0010_language.down.sql"),
+        up: include_str!("../migrations/0008_language.up.sql"),
+        down: include_str!("../migrations/0008_language.down.sql"),
     },
     Step {
-        version: 11,
+        version: 9,
         name: "namespaces",
-        up: include_str!("../migrations/0011_namespaces.up.sql"),
-        down: include_str!("../migrations/0011_namespaces.down.sql"),
+        up: include_str!("../migrations/0009_namespaces.up.sql"),
+        down: include_str!("../migrations/0009_namespaces.down.sql"),
     },
 ];
 
