@@ -19,7 +19,7 @@ use crate::error::Fault;
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '5s'";
 
 /// The oldest schema whose binaries know of languages.
-const KNOWN_SINCE: i32 = 10;
+const KNOWN_SINCE: i32 = 8;
 
 /// How words stand, for this statement's snapshot.
 pub(crate) async fn wording(conn: &mut PgConnection) -> Result<Wording, Fault> {

@@ -25,7 +25,7 @@ pub(crate) mod sql {
 }
 
 /// The oldest schema whose binaries know of languages.
-const KNOWN_SINCE: i64 = 10;
+const KNOWN_SINCE: i64 = 8;
 
 /// The row as it stands.
 struct Standing {
