@@ -213,7 +213,9 @@ fn people_decide_what_is_contested() {
     insta::assert_snapshot!("adjudicate_again", run(&deny));
     let belief = run(&["--json", "claims", "belief", "ada", "allergy"]).exits(0).json();
     assert_eq!(belief["primary"]["value"], "peanuts");
-    insta::assert_snapshot!("audit_of_claims", run(&["claims", "audit", "--oldest"]));
+    let audit = run(&["claims", "audit", "--oldest"]).exits(0);
+    assert!(audit.stdout.contains("contradicts 1"), "{audit}");
+    assert!(audit.stdout.contains("Deny · her doctor"), "{audit}");
     insta::assert_snapshot!("pending_none", run(&["claims", "pending"]));
     insta::assert_snapshot!("escalate_nothing", run(&["claims", "escalate", "ada", "allergy"]));
 }
