@@ -56,7 +56,7 @@ impl Fusion {
 pub type Scored<K> = [(K, f64)];
 
 /// What the words say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Words<'a, K> {
     /// The branch's hits, best first.
     pub hits: &'a Scored<K>,
@@ -64,6 +64,15 @@ pub struct Words<'a, K> {
     /// finds one, a blend counts its words too.
     pub beyond: &'a Scored<K>,
 }
+
+// Not derived: that would ask the keys to be copied.
+impl<K> Clone for Words<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Words<'_, K> {}
 
 impl<'a, K> Words<'a, K> {
     /// Splits scored memories, best first, at the branch's bound.
