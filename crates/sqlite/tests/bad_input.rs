@@ -109,7 +109,7 @@ async fn another_application_s_file_is_refused_and_left_as_it_is() {
 async fn a_schema_that_admits_only_newer_binaries_is_refused() {
     let place = Place::new();
     place.open().await.unwrap().close().await;
-    place.raw().execute_batch("update meta set schema_version = 9, min_binary = 9").unwrap();
+    place.raw().execute_batch("update meta set schema_version = 99, min_binary = 99").unwrap();
 
     let error = refused(place.options()).await;
 
