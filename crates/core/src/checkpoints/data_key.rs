@@ -17,7 +17,7 @@ impl DataKey {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for an id that is blank or too long.
+    /// [`Error::Invalid`](crate::Error::Invalid) for an id that is blank or too long.
     pub fn new(id: impl Into<String>, secret: [u8; 32]) -> Result<Self> {
         let id = id.into();
         limits::name("key_id", &id, limits::LABEL_BYTES)?;
