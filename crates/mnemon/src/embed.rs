@@ -38,6 +38,12 @@ pub trait Embedder: Send + Sync {
     /// Which model this is.
     fn signature(&self) -> &ModelSignature;
 
+    /// Whether a vector takes less time than a question to a database, and nothing can keep it from
+    /// being made: then a step that is sent again is embedded again rather than looked for first.
+    fn is_instant(&self) -> bool {
+        false
+    }
+
     /// The vector of a text.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::engine::Mnemon;
 
 impl Mnemon {
     /// Commits a step: all its writes in one transaction, exactly once under its id. A repeat
-    /// writes nothing, embeds nothing, and answers the first receipt.
+    /// writes nothing, asks no model, and answers the first receipt.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -92,12 +92,21 @@ impl Mnemon {
     /// A checked step with its vectors; one that happened needs none, whatever model is set now.
     async fn embedded(&self, scope: &Scope, mut step: Step) -> Result<Step> {
         if self.wants_vectors(&step) {
-            let known = self.inner().store.steps().receipt(scope, &step.id).await?.is_some();
+            let asks = self.asks_model(&step);
+            let known =
+                asks && self.inner().store.steps().receipt(scope, &step.id).await?.is_some();
             if !known {
                 self.add_vectors(scope, &mut step).await?;
             }
         }
         Ok(step)
+    }
+
+    /// Whether a model has to work for a step's vectors, for longer than it takes to look whether
+    /// the step happened already.
+    fn asks_model(&self, step: &Step) -> bool {
+        let bare = |at: usize| memory(&step.writes[at]).is_some_and(|m| m.embedding.is_none());
+        !self.inner().models.are_instant() && wanting(step).into_iter().any(bare)
     }
 
     fn wants_vectors(&self, step: &Step) -> bool {

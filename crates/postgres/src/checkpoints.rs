@@ -9,6 +9,7 @@ mod put;
 mod read;
 mod remove;
 mod swift;
+mod within;
 mod writes;
 
 use std::sync::{Arc, PoisonError};
@@ -31,8 +32,8 @@ use crate::locks;
 use crate::store::PostgresStore;
 
 pub(crate) use heads::Heads;
-pub(crate) use put::put;
 pub(crate) use remove::{expired, sweep};
+pub(crate) use within::Within;
 
 #[async_trait]
 impl Checkpoints for PostgresStore {
@@ -57,7 +58,8 @@ impl Checkpoints for PostgresStore {
             .transaction(call, |conn| {
                 work(async move {
                     locks::guard(conn, scope, guards).await?;
-                    self::put(conn, scope, packed, guards).await
+                    let (placed, _) = put::under_lock(conn, scope, packed, guards).await?;
+                    Ok(placed)
                 })
             })
             .await

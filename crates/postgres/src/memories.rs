@@ -4,6 +4,7 @@
 mod accesses;
 mod domains;
 mod graph;
+mod insert;
 pub(crate) mod language;
 pub(crate) mod nearest;
 mod read;
@@ -27,7 +28,7 @@ use mnemon_core::memories::{
     MemoryStats, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge,
     NewMemory, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept, Wording, domain, vector,
 };
-use mnemon_core::scope::Facet;
+use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::upkeep::{Task, Upkeep as _};
 use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
 use uuid::Uuid;
@@ -455,18 +456,45 @@ impl PostgresStore {
         let scope = &scope.admit(Facet::Memories)?;
         // Every attempt writes the same ids, so a repeat finds its own rows.
         let call = reading("writing memories", scope.tenant);
-        if write::is_single(drafts) {
-            let done = self
-                .link
-                .run(call, |conn| work(async move { write::try_single(conn, scope, drafts).await }))
-                .await?;
-            if let Some(done) = done {
-                return Ok(vec![done]);
-            }
+        if let [draft] = drafts.as_slice()
+            && let Some(done) = self.write_single(scope, draft, call).await?
+        {
+            return Ok(vec![done]);
         }
         self.link
             .transaction(call, |conn| {
-                work(async move { write::all(conn, scope, drafts, named).await })
+                work(async move {
+                    let sets = write::check_vectors(conn, drafts, named).await?;
+                    let done = write::all(conn, scope, drafts, &sets).await?;
+                    if vectors > 0 {
+                        self.sets.set(sets);
+                    }
+                    Ok(done)
+                })
+            })
+            .await
+    }
+
+    /// Writes a memory without a transaction; `None` where more has to be looked at.
+    async fn write_single(
+        &self,
+        scope: &Admitted<'_>,
+        draft: &write::Draft,
+        call: Call<'_>,
+    ) -> Result<Option<Remembered>> {
+        let known = if draft.has_vectors() { self.sets.get() } else { Some(Arc::default()) };
+        let Some(known) = known else { return Ok(None) };
+        let mut first = Some(known);
+        self.link
+            .run(call, |conn| {
+                // A set that was dropped meanwhile has this sent again: then it is read first.
+                let known = first.take();
+                work(async move {
+                    match known {
+                        Some(sets) => write::try_single(conn, scope, draft, &sets).await,
+                        None => Ok(None),
+                    }
+                })
             })
             .await
     }

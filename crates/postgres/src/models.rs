@@ -1,6 +1,8 @@
 //! The registry of embedding models: one active set per database, its vectors in a table of
 //! their own.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use mnemon_core::Error;
 use mnemon_core::limits;
 use mnemon_core::memories::sets::{self, ModelVector};
@@ -77,6 +79,29 @@ pub(crate) async fn sets(conn: &mut PgConnection) -> Result<Vec<Set>, Fault> {
             Ok(Set { id: row.id, model, state: SetState::read(&row.state)? })
         })
         .collect()
+}
+
+/// The sets as one text, which the statement that writes memories compares.
+pub(crate) fn listed(sets: &[Set]) -> String {
+    let each: Vec<String> =
+        sets.iter().map(|set| format!("{}{}", set.id, set.state.as_str())).collect();
+    each.join(" ")
+}
+
+/// The sets as this process saw them last. Whoever relies on it has the database compare them.
+#[derive(Default)]
+pub(crate) struct KnownSets(RwLock<Option<Arc<[Set]>>>);
+
+impl KnownSets {
+    /// As they were seen last.
+    pub(crate) fn get(&self) -> Option<Arc<[Set]>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As they are.
+    pub(crate) fn set(&self, sets: Vec<Set>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(sets.into());
+    }
 }
 
 /// The set that a question's vector is compared with: its model's, where the question names one,

@@ -26,12 +26,13 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
+use crate::checkpoints::{Heads, Within};
 use crate::error::{self, Fault};
 use crate::events::append as events;
 use crate::link::{Call, Retry, work};
 use crate::memories::write as memories;
 use crate::store::PostgresStore;
-use crate::{checkpoints, claims, dead_letters, locks, row, turns, workflows};
+use crate::{claims, dead_letters, locks, row, turns, workflows};
 
 const DOING: &str = "committing a step";
 const READING: &str = "reading a receipt";
@@ -47,13 +48,18 @@ impl Steps for PostgresStore {
         let tenant = scope.admit(Facet::Events)?.tenant;
         let rules = &self.rules();
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
+        let within = prepared.within(&self.heads, tenant);
+        let thread = &within;
         let done = self
             .with_partition(|| {
                 Box::pin(self.link.transaction(call, |conn| {
-                    work(async move { commit(conn, scope, prepared, rules).await })
+                    work(async move { commit(conn, scope, prepared, rules, thread).await })
                 }))
             })
             .await;
+        if done.is_ok() {
+            within.committed();
+        }
         if prepared.step.writes.iter().any(|write| matches!(write, Write::Events(_))) {
             self.moves.tell(tenant);
         }
@@ -88,7 +94,7 @@ impl PostgresStore {
         let prepared = prepare(scope, step, &self.turns, self.sealing(), &self.known).await?;
         let done = async {
             self.enter(conn, scope.admit(Facet::Events)?.tenant).await?;
-            commit(conn, scope, &prepared, &self.rules()).await
+            commit(conn, scope, &prepared, &self.rules(), &Within::default()).await
         };
         done.await.map_err(|fault| refusal(DOING, fault))
     }
@@ -226,12 +232,27 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// What is known of the thread of the only checkpoint. A fence is looked at under the lock.
+    fn within<'a>(&self, heads: &'a Heads, tenant: &'a str) -> Within<'a> {
+        let puts = self.writes.iter().filter_map(|(_, ready)| match ready {
+            Ready::Checkpoint(put) => Some(put),
+            _ => None,
+        });
+        match (puts.collect::<Vec<_>>().as_slice(), self.step.guards.as_slice()) {
+            ([put], []) => Within::of(heads, tenant, put),
+            _ => Within::default(),
+        }
+    }
+}
+
 /// Commits a step within the caller's transaction, or answers its first receipt.
 async fn commit(
     conn: &mut PgConnection,
     scope: &Scope,
     prepared: &Prepared,
     rules: &Rules,
+    thread: &Within<'_>,
 ) -> Result<Receipt, Fault> {
     let step = &prepared.step;
     let admitted = &scope.admit(Facet::Events)?;
@@ -245,7 +266,8 @@ async fn commit(
     locks::guard(conn, admitted, &step.guards).await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
     for (at, ready) in &prepared.writes {
-        let done = apply(conn, scope, &step.writes[*at], ready, &step.guards, rules).await;
+        let around = Around { guards: &step.guards, rules, thread };
+        let done = apply(conn, scope, &step.writes[*at], ready, &around).await;
         outcomes[*at] = Some(done.map_err(|fault| named(*at, fault))?);
     }
     if !prepared.memories.is_empty() {
@@ -299,19 +321,26 @@ async fn claim(
     Err(Error::Conflict { kind: "step", key, expected: None, actual: None }.into())
 }
 
+/// What every write of a step is under.
+struct Around<'a> {
+    guards: &'a [Guard],
+    rules: &'a Rules,
+    thread: &'a Within<'a>,
+}
+
 /// One write, by the same function as the facet's own call.
 async fn apply(
     conn: &mut PgConnection,
     scope: &Scope,
     write: &Write,
     ready: &Ready,
-    guards: &[Guard],
-    rules: &Rules,
+    around: &Around<'_>,
 ) -> Result<Outcome, Fault> {
     let scope = &scope.admit(write.facet())?;
+    let Around { guards, rules, thread } = around;
     Ok(match (write, ready) {
         (_, Ready::Checkpoint(put)) => {
-            Outcome::Checkpoint(checkpoints::put(conn, scope, put, guards).await?)
+            Outcome::Checkpoint(thread.put(conn, scope, put, guards).await?)
         }
         (_, Ready::Events(append)) => Outcome::Events(events::append(conn, scope, append).await?),
         (Write::Assert(claim), _) => {
@@ -340,13 +369,13 @@ async fn remember(
     prepared: &Prepared,
 ) -> Result<Vec<Remembered>, Fault> {
     let scope = &scope.admit(Facet::Memories)?;
+    let (places, drafts) = (&prepared.places, &prepared.memories);
+    let sets = memories::sets_for(conn, drafts).await?;
     // What the vectors lack is said of the write, not of the place in this batch.
-    for (at, draft) in prepared.places.iter().zip(&prepared.memories) {
-        memories::check_vectors(conn, std::slice::from_ref(draft), false)
-            .await
-            .map_err(|fault| named(*at, fault))?;
+    for (at, draft) in places.iter().zip(drafts) {
+        draft.check(&sets).map_err(|error| at_write(*at, error))?;
     }
-    memories::all(conn, scope, &prepared.memories, false).await
+    memories::all(conn, scope, drafts, &sets).await
 }
 
 fn named(at: usize, fault: Fault) -> Fault {

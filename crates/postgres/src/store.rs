@@ -29,6 +29,7 @@ use crate::claims::together::Together;
 use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
 use crate::migrate::PostgresMigrator;
+use crate::models::KnownSets;
 use crate::options::{Options, PoolOptions};
 use crate::partitions;
 use crate::segments::Pressure;
@@ -51,6 +52,8 @@ pub struct PostgresStore {
     pub(crate) heads: Heads,
     /// What is known of the language of words.
     pub(crate) known: Arc<Known>,
+    /// What is known of the embedding sets.
+    pub(crate) sets: KnownSets,
     /// What slows writers of vectors down.
     pub(crate) pressure: Pressure,
 }
@@ -117,9 +120,20 @@ impl PostgresStore {
         let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
         let heads = Heads::default();
         let (together, pressure) = (Arc::default(), Pressure::default());
-        let known = Arc::default();
-        let store =
-            Self { link, moves, ddl, turns, rules, together, sealing, heads, known, pressure };
+        let (known, sets) = (Arc::default(), KnownSets::default());
+        let store = Self {
+            link,
+            moves,
+            ddl,
+            turns,
+            rules,
+            together,
+            sealing,
+            heads,
+            known,
+            sets,
+            pressure,
+        };
         store.make_partitions().await?;
         Ok(store)
     }

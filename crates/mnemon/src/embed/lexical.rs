@@ -1,7 +1,7 @@
 //! The embedder that needs nothing: hashed words and letter n-grams. Deterministic on every
 //! machine, and not semantic: "car" is as far from "automobile" as from "banana".
 
-use std::collections::BTreeMap;
+use std::iter;
 
 use async_trait::async_trait;
 use mnemon_core::memories::ModelSignature;
@@ -72,6 +72,10 @@ impl Embedder for Lexical {
         &self.signature
     }
 
+    fn is_instant(&self) -> bool {
+        true
+    }
+
     async fn embed(&self, text: &str) -> Result<Vec<f32>> {
         Ok(vector(text, self.signature.dimension as usize))
     }
@@ -80,10 +84,11 @@ impl Embedder for Lexical {
 /// The vector of a text: its features hashed to a sign and one of the dimensions.
 fn vector(text: &str, dimension: usize) -> Vec<f32> {
     let mut vector = vec![0.0_f32; dimension];
-    for (feature, (weight, count)) in features(text) {
+    for same in features(text).chunk_by(|(one, _), (other, _)| one == other) {
+        let (feature, weight) = same[0];
         let place = usize::try_from(feature % dimension as u64).expect("below the dimension");
         let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
-        vector[place] += sign * weight * count.sqrt();
+        vector[place] += sign * weight * count(same.len()).sqrt();
     }
     let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     // Nothing to hash, or features that cancel out: a fixed direction, since the zero vector is
@@ -99,24 +104,29 @@ fn vector(text: &str, dimension: usize) -> Vec<f32> {
     vector
 }
 
-/// Every feature's hash with its weight and how often it occurs, in a fixed order, so that the
-/// sums round alike everywhere (and no logarithm: only the square root is exact by standard).
-fn features(text: &str) -> BTreeMap<u64, (f32, f32)> {
-    let mut features: BTreeMap<u64, (f32, f32)> = BTreeMap::new();
-    let mut note = |hash: u64, weight: f32| {
-        features.entry(hash).or_insert((weight, 0.0)).1 += 1.0;
-    };
+/// How often something occurs; a text has far fewer features than a float counts exactly.
+#[expect(clippy::cast_precision_loss, reason = "a count of a text's features")]
+fn count(features: usize) -> f32 {
+    features as f32
+}
+
+/// Every feature's hash with its weight, as often as it occurs, in a fixed order, so that the sums
+/// round alike everywhere (and no logarithm: only the square root is exact by standard).
+fn features(text: &str) -> Vec<(u64, f32)> {
+    let mut features = Vec::with_capacity(3 * text.len());
+    let mut letters = Vec::new();
     let lower = text.to_lowercase();
     for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        note(fnv('w', word.chars()), WORD);
-        let letters: Vec<char> =
-            std::iter::once('^').chain(word.chars()).chain(std::iter::once('$')).collect();
+        features.push((fnv('w', word.chars()), WORD));
+        letters.clear();
+        letters.extend(iter::once('^').chain(word.chars()).chain(iter::once('$')));
         for length in GRAMS {
-            for gram in letters.windows(length) {
-                note(fnv('g', gram.iter().copied()), GRAM);
-            }
+            let grams = letters.windows(length);
+            features.extend(grams.map(|gram| (fnv('g', gram.iter().copied()), GRAM)));
         }
     }
+    // Stable: of a word and an n-gram with one hash, the first counts.
+    features.sort_by_key(|(hash, _)| *hash);
     features
 }
 

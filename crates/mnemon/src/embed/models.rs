@@ -48,6 +48,11 @@ impl Models {
         self.known().own.is_some()
     }
 
+    /// Whether none of them takes longer than asking a database.
+    pub(crate) fn are_instant(&self) -> bool {
+        self.writing().iter().all(|embedder| embedder.is_instant())
+    }
+
     /// The known model of a signature.
     pub(crate) fn by(&self, signature: &ModelSignature) -> Option<Arc<dyn Embedder>> {
         self.writing().into_iter().find(|embedder| embedder.signature() == signature)

@@ -58,6 +58,22 @@ pub(super) async fn go_on(
     }
 }
 
+/// The same inside the caller's transaction, which is sent again as a whole if at all: any id does.
+pub(super) async fn go_on_within(
+    conn: &mut PgConnection,
+    scope: &Admitted<'_>,
+    packed: &Packed<Put>,
+    seen: Seen,
+) -> Result<Option<(Placed, Seen)>, Fault> {
+    match plan(Some(&standing(&seen)), packed, scope.user, &[], Uuid::now_v7()) {
+        Ok(plan) => {
+            let id = plan.placed.id.clone();
+            write(conn, scope, packed, &id, plan, Some(seen)).await
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 fn is_stale(packed: &Packed<Put>, seen: &Seen) -> bool {
     seen.manifest.as_ref().is_some_and(|manifest| !packed.stale(manifest).is_empty())
 }
@@ -88,15 +104,11 @@ async fn write(
         None => start(conn, scope, packed, &plan, &blobs).await?,
     };
     let Some(stamp) = stamp else { return Ok(None) };
-    let (owner, mut present) = match seen {
+    let (owner, present) = match seen {
         Some(seen) => (seen.row.user_id, seen.present),
         None => (scope.user.map(str::to_owned), nothing),
     };
-    present.extend(packed.keys());
-    let placed = plan.placed;
-    let row = Locked::free(&placed, owner);
-    let (manifest, key_id) = (Some(plan.manifest), plan.at_rest.key_id);
-    Ok(Some((placed, Seen { row, stamp, manifest, key_id, present })))
+    Ok(Some(Seen::written(packed, plan, stamp, owner, present)))
 }
 
 /// The thread, its head's or the parent's manifest, and of the values that change what the parent

@@ -9,9 +9,10 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mnemon_core::checkpoints::Thread;
 use mnemon_core::checkpoints::manifest::{Content, Manifest};
-use mnemon_core::checkpoints::pack::Key;
+use mnemon_core::checkpoints::pack::{Key, Packed};
+use mnemon_core::checkpoints::place::Plan;
+use mnemon_core::checkpoints::{Placed, Put, Thread};
 
 use super::put::Locked;
 
@@ -41,6 +42,22 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// A thread as a put leaves it that was written under this stamp: what was decided, whose the
+    /// thread is, and which values were there before.
+    pub(super) fn written(
+        packed: &Packed<Put>,
+        plan: Plan,
+        stamp: String,
+        owner: Option<String>,
+        mut present: HashSet<Key>,
+    ) -> (Placed, Self) {
+        present.extend(packed.keys());
+        let (placed, manifest) = (plan.placed, Some(plan.manifest));
+        let row = Locked::written(&placed, owner, plan.fence);
+        let key_id = plan.at_rest.key_id;
+        (placed, Self { row, stamp, manifest, key_id, present })
+    }
+
     /// Whether it is short enough to be kept.
     fn is_short(&self) -> bool {
         let Some(Manifest(channels)) = &self.manifest else { return false };

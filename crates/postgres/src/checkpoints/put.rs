@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_scalar};
 use uuid::Uuid;
 
+use super::heads::Seen;
 use super::read;
 use crate::error::Fault;
 use crate::row;
@@ -25,13 +26,13 @@ pub(super) const MANIFEST: &str = "a checkpoint's manifest";
 /// How often a thread is looked for that others start and delete meanwhile.
 const ROUNDS: usize = 8;
 
-/// Puts a checkpoint on its thread, inside the caller's transaction.
-pub(crate) async fn put(
+/// Puts a checkpoint on its thread, inside the caller's transaction; how the thread stands then.
+pub(super) async fn under_lock(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     packed: &Packed<Put>,
     guards: &[Guard],
-) -> Result<Placed, Fault> {
+) -> Result<(Placed, Seen), Fault> {
     let thread = &packed.given().thread;
     for _ in 0..ROUNDS {
         let (standing, present) = match lock(conn, scope, thread).await? {
@@ -49,8 +50,12 @@ pub(crate) async fn put(
             Some(_) => follow(conn, scope, packed, &plan, &blobs, None).await?,
             None => start(conn, scope, packed, &plan, &blobs).await?,
         };
-        if written.is_some() {
-            return Ok(plan.placed);
+        if let Some(stamp) = written {
+            let owner = match standing {
+                Some(standing) => standing.owner,
+                None => scope.user.map(str::to_owned),
+            };
+            return Ok(Seen::written(packed, plan, stamp, owner, present));
         }
     }
     let key = thread.to_string();
@@ -88,14 +93,15 @@ impl Locked {
         }
     }
 
-    /// A row as a put without a guard leaves it.
-    pub(super) fn free(placed: &Placed, owner: Option<String>) -> Self {
+    /// A row as a put under this fence leaves it.
+    pub(super) fn written(placed: &Placed, owner: Option<String>, fence: Option<Guard>) -> Self {
+        let (fence_key, fence) = fence.map(|guard| (guard.key, guard.fence.0)).unzip();
         Self {
             head_id: placed.id.0.clone(),
             version: placed.version,
             user_id: owner,
-            fence_key: None,
-            fence: None,
+            fence_key,
+            fence,
         }
     }
 

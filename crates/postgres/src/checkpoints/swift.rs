@@ -151,7 +151,7 @@ pub(super) async fn put(
     let parent = row.parent_id.map(CheckpointId);
     let placed = Placed { id: id.clone(), parent, version: row.version };
     let seen = Seen {
-        row: Locked::free(&placed, row.user_id),
+        row: Locked::written(&placed, row.user_id, None),
         stamp: row.stamp,
         manifest: Some(row::json(row.manifest, MANIFEST)?),
         key_id: None,

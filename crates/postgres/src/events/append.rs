@@ -175,7 +175,7 @@ pub(crate) async fn lock(
     query!(
         r#"
         insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
-        select $1, $2, 0, mnemon.now(), pg_current_xact_id(), m.epoch from mnemon.meta m
+        select $1, $2, 0, mnemon.now(), pg_current_xact_id(), (select epoch from mnemon.meta)
         on conflict (tenant, stream) do update set version = h.version where false
         "#,
         scope.tenant,
@@ -219,8 +219,8 @@ async fn insert(
         r#"
         with head as (
             insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
-            select $1, $2, $3, mnemon.now(), pg_current_xact_id(), m.epoch
-            from mnemon.meta m
+            -- As a table, whose size nobody counts, it would have every append planned anew.
+            select $1, $2, $3, mnemon.now(), pg_current_xact_id(), (select epoch from mnemon.meta)
             where $4::int8 is null or $4 = 0
                or exists (select from mnemon.event_streams where tenant = $1 and stream = $2)
             on conflict (tenant, stream) do update

@@ -129,8 +129,8 @@ async fn lock(
     query!(
         r#"
         insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
-        select $1, g.stream, 0, mnemon.now(), pg_current_xact_id(), m.epoch
-        from mnemon.meta m, unnest($2::text[]) with ordinality as g (stream, n)
+        select $1, g.stream, 0, mnemon.now(), pg_current_xact_id(), (select epoch from mnemon.meta)
+        from unnest($2::text[]) with ordinality as g (stream, n)
         order by g.n
         on conflict (tenant, stream) do update set version = h.version where false
         "#,
@@ -185,8 +185,9 @@ async fn insert(
             from unnest($2::text[], $3::int8[]) with ordinality as s (stream, count, n)
         ), head as (
             insert into mnemon.event_streams as h (tenant, stream, version, recorded_at, tx, epoch)
-            select $1, a.stream, a.count, mnemon.now(), pg_current_xact_id(), m.epoch
-            from asked a, mnemon.meta m
+            select $1, a.stream, a.count, mnemon.now(), pg_current_xact_id(),
+                   (select epoch from mnemon.meta)
+            from asked a
             order by a.n
             on conflict (tenant, stream) do update
             set version = h.version + excluded.version,

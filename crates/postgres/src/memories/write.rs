@@ -1,20 +1,20 @@
-//! Writing memories: one statement for the whole batch, in a canonical order so that two batches
-//! cannot deadlock; what was already there is found by looking again, never by recovering from
-//! an error.
+//! Writing memories: one statement for the whole batch ([`insert`]), in a canonical order so that
+//! two batches cannot deadlock; what was already there is found by looking again, never by
+//! recovering from an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::Datelike as _;
 use mnemon_core::memories::text::{Document, Known, Language, analyze};
 use mnemon_core::memories::{NewMemory, Remembered};
 use mnemon_core::scope::{Admitted, Facet};
 use mnemon_core::{Error, MemoryId, RequestId, Scope};
 use sqlx::postgres::PgConnection;
-use sqlx::query_scalar;
 use uuid::Uuid;
 
-use super::{language, nearest, terms, ways};
+use super::insert::insert;
+use super::{language, ways};
 use crate::error::Fault;
 use crate::models;
 
@@ -25,18 +25,15 @@ const ROUNDS: usize = 8;
 /// The first whole year that a `timestamptz` holds.
 const FIRST_YEAR: i32 = -4712;
 
-/// A memory's id, the hash of its text, and what a model made of it.
-type Vector<'d> = (Uuid, &'d [u8; 32], &'d [f32]);
-
 /// A memory checked, cut into words and named; writing it again writes the same row.
 pub(crate) struct Draft {
     pub(super) id: Uuid,
     pub(super) memory: NewMemory,
-    visibility: &'static str,
+    pub(super) visibility: &'static str,
     pub(super) hash: [u8; 32],
     /// Cut in this language.
-    language: Language,
-    document: Document,
+    pub(super) language: Language,
+    pub(super) document: Document,
     known: Arc<Known>,
 }
 
@@ -116,8 +113,13 @@ impl Draft {
     }
 
     /// Which of the sets its vectors go to, each checked.
-    fn placed(&self, sets: &[models::Set]) -> Result<Vec<(usize, &[f32])>, Error> {
+    pub(super) fn placed(&self, sets: &[models::Set]) -> Result<Vec<(usize, &[f32])>, Error> {
         models::place(sets, self.memory.embedding.as_deref(), &self.memory.vectors)
+    }
+
+    /// Whether its vectors fit the sets.
+    pub(crate) fn check(&self, sets: &[models::Set]) -> Result<(), Error> {
+        self.placed(sets).map(drop)
     }
 
     /// The request that writes it.
@@ -126,18 +128,19 @@ impl Draft {
     }
 }
 
-/// Whether one statement in autocommit can write it all: nothing but one row in one table.
-pub(super) fn is_single(drafts: &[Draft]) -> bool {
-    drafts.len() == 1 && !drafts[0].has_vectors()
-}
-
-/// Writes a single draft unless something is in its way.
+/// Writes a single draft by one statement that is whole in itself, unless something is in its way
+/// or these are no longer all the sets.
 pub(super) async fn try_single(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
-    drafts: &[Draft],
+    draft: &Draft,
+    sets: &[models::Set],
 ) -> Result<Option<Remembered>, Fault> {
-    let made = insert(conn, scope, &drafts.iter().collect::<Vec<_>>()).await?;
+    if draft.placed(sets).is_err() {
+        // Whether it is refused is for those to say that there are now.
+        return Ok(None);
+    }
+    let made = insert(conn, scope, &[draft], sets, draft.has_vectors()).await?;
     Ok(made.first().map(|id| Remembered { id: MemoryId(*id), created: true }))
 }
 
@@ -166,19 +169,19 @@ async fn one_batch_at_a_time(
     Ok(())
 }
 
-/// Writes a batch inside the caller's transaction; outcomes in the order given.
+/// Writes a batch inside the caller's transaction, with vectors for these sets, as
+/// [`check_vectors`] found them; outcomes in the order given.
 pub(crate) async fn all(
     conn: &mut PgConnection,
     scope: &Admitted<'_>,
     drafts: &[Draft],
-    named: bool,
+    sets: &[models::Set],
 ) -> Result<Vec<Remembered>, Fault> {
-    let sets = check_vectors(conn, drafts, named).await?;
     one_batch_at_a_time(conn, scope, drafts).await?;
     let mut outcomes: BTreeMap<Uuid, Remembered> = BTreeMap::new();
     let (mut left, repeats) = first_requests(drafts);
     for _ in 0..ROUNDS {
-        let made = insert(conn, scope, &left).await?;
+        let made = insert(conn, scope, &left, sets, false).await?;
         for id in made {
             outcomes.insert(id, Remembered { id: MemoryId(id), created: true });
         }
@@ -188,7 +191,7 @@ pub(crate) async fn all(
         }
         if outcomes.is_empty() && is_outdated(conn, left[0]).await? {
             let drafts: Vec<Draft> = drafts.iter().map(Draft::anew).collect();
-            return Box::pin(all(conn, scope, &drafts, named)).await;
+            return Box::pin(all(conn, scope, &drafts, sets)).await;
         }
         let found = ways::find(conn, scope, &left).await?;
         ways::remove_expired(conn, scope, &found).await?;
@@ -206,15 +209,6 @@ pub(crate) async fn all(
     for (repeat, first) in repeats {
         let first = outcomes[&first];
         outcomes.insert(repeat, Remembered { created: false, ..first });
-    }
-    let mut vectors: Vec<Vec<Vector<'_>>> = vec![Vec::new(); sets.len()];
-    for draft in drafts.iter().filter(|draft| outcomes[&draft.id].created) {
-        for (at, vector) in draft.placed(&sets)? {
-            vectors[at].push((draft.id, &draft.hash, vector));
-        }
-    }
-    for (set, vectors) in sets.iter().zip(&vectors) {
-        nearest::store(conn, scope, set, vectors).await?;
     }
     Ok(drafts.iter().map(|draft| outcomes[&draft.id]).collect())
 }
@@ -242,143 +236,30 @@ fn first_requests(drafts: &[Draft]) -> (Vec<&Draft>, Vec<(Uuid, Uuid)>) {
     (left, repeats)
 }
 
-/// The sets that the given vectors belong to, each of them checked against its model; none where
-/// no vector is given.
-pub(crate) async fn check_vectors(
+/// The sets that the given vectors may belong to; none where no vector is given.
+pub(crate) async fn sets_for(
+    conn: &mut PgConnection,
+    drafts: &[Draft],
+) -> Result<Vec<models::Set>, Fault> {
+    if drafts.iter().any(Draft::has_vectors) { models::sets(conn).await } else { Ok(Vec::new()) }
+}
+
+/// The same, with each vector checked against its model.
+pub(super) async fn check_vectors(
     conn: &mut PgConnection,
     drafts: &[Draft],
     named: bool,
 ) -> Result<Vec<models::Set>, Fault> {
-    if !drafts.iter().any(Draft::has_vectors) {
-        return Ok(Vec::new());
-    }
-    let sets = models::sets(conn).await?;
+    let sets = sets_for(conn, drafts).await?;
     for (n, draft) in drafts.iter().enumerate() {
-        draft.placed(&sets).map_err(|error| entry(error, named.then_some(n)))?;
+        draft.check(&sets).map_err(|error| entry(error, named.then_some(n)))?;
     }
     Ok(sets)
-}
-
-/// Inserts what nothing stands in the way of, if it is cut in the language of now; the ids written.
-async fn insert(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    drafts: &[&Draft],
-) -> Result<Vec<Uuid>, Fault> {
-    let each = |of: &dyn Fn(&Draft) -> Option<String>| -> Vec<Option<String>> {
-        drafts.iter().map(|draft| of(draft)).collect()
-    };
-    let times = |of: &dyn Fn(&NewMemory) -> Option<DateTime<Utc>>| -> Vec<Option<DateTime<Utc>>> {
-        drafts.iter().map(|draft| of(&draft.memory)).collect()
-    };
-    let ids: Vec<Uuid> = drafts.iter().map(|draft| draft.id).collect();
-    let hashes: Vec<Vec<u8>> = drafts.iter().map(|draft| draft.hash.to_vec()).collect();
-    let dedups: Vec<bool> = drafts.iter().map(|draft| !draft.memory.allow_duplicate).collect();
-    let words: Vec<i32> = drafts
-        .iter()
-        .map(|draft| i32::try_from(draft.document.words).unwrap_or(i32::MAX))
-        .collect();
-    let language = drafts.first().map_or_else(Language::default, |draft| draft.language);
-    let made = query_scalar!(
-        r#"
-        with given as (
-            select *
-            from unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                        $17::text[], $18::text[], $19::text[], $20::timestamptz[],
-                        $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::bytea[],
-                        $25::bool[], $26::int4[], $27::text[]) with ordinality
-                 as g (id, key, request_id, namespace, visibility, shared_with, content, node_type,
-                       tags, metadata, codebase, source, domains, domain_scores, valid_from,
-                       valid_until, expires_at, created_at, content_hash, dedup, words, terms, n)
-        ), clock as materialized (
-            select mnemon.now() as at
-        ), made as (
-            insert into mnemon.memories
-                (tenant, user_id, agent_id, session_id, run_id, id, key, request_id, namespace,
-                 visibility, shared_with, content, node_type, tags, metadata, codebase, source,
-                 domains, domain_scores, valid_from, valid_until, expires_at, created_at,
-                 updated_at, content_hash, dedup, words, terms)
-            select $1, $2, $3, $4, $5, g.id, g.key, g.request_id, g.namespace, g.visibility,
-                   g.shared_with::text[], g.content, g.node_type, g.tags::text[],
-                   g.metadata::jsonb, g.codebase, g.source, g.domains::text[],
-                   g.domain_scores::jsonb, g.valid_from, g.valid_until, g.expires_at,
-                   coalesce(g.created_at, clock.at), clock.at, g.content_hash, g.dedup, g.words,
-                   g.terms::tsvector
-            from given g, clock
-            where $28 = (select coalesce(l.language, 'english') from mnemon.text_language l)
-            -- A request that found a memory keeps answering it.
-            and not exists (
-                select from mnemon.memory_requests r
-                where r.tenant = $1 and r.request_id = g.request_id
-                  and r.user_id = coalesce($2, '') and r.agent_id = coalesce($3, '')
-            )
-            order by g.content_hash, g.namespace, g.n
-            on conflict do nothing
-            returning id, tenant, user_id, terms, words
-        ), counted as (
-            insert into mnemon.text_deltas (tenant, user_id, terms, documents, words)
-            select tenant, user_id, array_remove(tsvector_to_array(terms), '@' || tenant), 1, words
-            from made
-        )
-        select id from made
-        "#,
-        scope.tenant,
-        scope.user,
-        scope.agent,
-        scope.session,
-        scope.run,
-        &ids,
-        &each(&|draft| draft.memory.key.clone()) as &[Option<String>],
-        &each(&|draft| draft.request().map(str::to_owned)) as &[Option<String>],
-        &each(&|draft| Some(draft.memory.namespace.to_string())) as &[Option<String>],
-        &each(&|draft| Some(draft.visibility.to_owned())) as &[Option<String>],
-        &each(&|draft| Some(array(&draft.memory.shared_with))) as &[Option<String>],
-        &each(&|draft| Some(draft.memory.content.clone())) as &[Option<String>],
-        &each(&|draft| Some(draft.memory.node_type.clone())) as &[Option<String>],
-        &each(&|draft| Some(array(&draft.memory.tags))) as &[Option<String>],
-        &each(&|draft| Some(draft.memory.metadata.to_string())) as &[Option<String>],
-        &each(&|draft| draft.memory.codebase.clone()) as &[Option<String>],
-        &each(&|draft| draft.memory.source.clone()) as &[Option<String>],
-        &each(&|draft| Some(array(&draft.memory.domains))) as &[Option<String>],
-        &each(&|draft| Some(scores(&draft.memory.domain_scores))) as &[Option<String>],
-        &times(&|memory| memory.valid_from) as &[Option<DateTime<Utc>>],
-        &times(&|memory| memory.valid_until) as &[Option<DateTime<Utc>>],
-        &times(&|memory| memory.expires_at) as &[Option<DateTime<Utc>>],
-        &times(&|memory| memory.created_at) as &[Option<DateTime<Utc>>],
-        &hashes,
-        &dedups,
-        &words,
-        &each(&|draft| Some(terms::vector(&draft.document, scope.tenant))) as &[Option<String>],
-        language.name(),
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(made)
-}
-
-/// A `text[]` literal: arrays of arrays of different lengths do not cross as one parameter.
-fn array(texts: &[String]) -> String {
-    let quoted: Vec<String> = texts
-        .iter()
-        .map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
-        .collect();
-    format!("{{{}}}", quoted.join(","))
-}
-
-fn scores(scores: &BTreeMap<String, f64>) -> String {
-    serde_json::to_string(scores).expect("names and finite numbers are JSON")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_array_literal_quotes_what_would_end_it() {
-        assert_eq!(array(&["a\"b\\c,{}".into(), "NULL".into()]), r#"{"a\"b\\c,{}","NULL"}"#);
-        assert_eq!(array(&[]), "{}");
-    }
 
     #[test]
     fn a_batch_names_the_entry_at_fault() {
