@@ -32,6 +32,9 @@ const BEFORE: usize = 10_000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Questions while nothing is written.
 const IDLE_QUESTIONS: usize = 300;
+/// Memories a second of steady writing, a little above what its bar asks: somebody who writes as
+/// fast as the machine lets him takes both of its cores from those who ask.
+const STEADY: f64 = 1_250.0;
 /// The longest that draining may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -76,7 +79,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Failed> {
         },
     };
     let before = bench.texts(BEFORE);
-    bench.write(before, BATCH).await?;
+    bench.write(before, BATCH, None).await?;
     bench.drained().await?;
     bench.steady(Duration::from_secs(options.seconds)).await?;
     bench.burst(options.burst, 1, 2_000.0).await?;
@@ -146,9 +149,16 @@ impl Bench {
         self.report.rows.push(vec![what.into(), figure.into()]);
     }
 
-    /// Writes all of it with all writers, while somebody asks; the time, and what was seen.
-    async fn write(&self, texts: Vec<Text>, batch: usize) -> Result<(Duration, Seen), Failed> {
+    /// Writes all of it with all writers, as fast as they can or at a pace, while somebody asks; the
+    /// time, and what was seen.
+    async fn write(
+        &self,
+        texts: Vec<Text>,
+        batch: usize,
+        pace: Option<f64>,
+    ) -> Result<(Duration, Seen), Failed> {
         let lately = Arc::new(Lately::default());
+        let all = texts.len();
         let queue = Arc::new(Mutex::new(texts));
         let begun = Instant::now();
         let asker = tokio::spawn(watch(self.db.clone(), Arc::clone(&lately)));
@@ -158,13 +168,18 @@ impl Bench {
                     (self.db.clone(), Arc::clone(&queue), Arc::clone(&lately));
                 tokio::spawn(async move {
                     loop {
-                        let part = {
+                        let (part, before) = {
                             let mut left = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                            let from = left.len().saturating_sub(batch);
-                            left.split_off(from)
+                            let (before, from) =
+                                (all - left.len(), left.len().saturating_sub(batch));
+                            (left.split_off(from), before)
                         };
                         if part.is_empty() {
                             return Ok::<_, mnemon::Error>(());
+                        }
+                        if let Some(pace) = pace {
+                            let due = Duration::from_secs_f64(count(before as u64) / pace);
+                            tokio::time::sleep_until((begun + due).into()).await;
                         }
                         let done = if let [one] = part.as_slice() {
                             vec![db.memories().remember(&scope(), memory(one)).await?]
@@ -187,20 +202,27 @@ impl Bench {
         Ok((time, asker.await??))
     }
 
-    /// Writes one by one for a time; recall meanwhile against recall when all is quiet.
+    /// Writes one by one at a pace for a time; recall meanwhile against recall when all is quiet.
     async fn steady(&mut self, time: Duration) -> Result<(), Failed> {
-        let idle = self.idle().await?;
-        // More than can be written in that time.
-        let most = usize::try_from(time.as_secs()).unwrap_or(usize::MAX).saturating_mul(6_000);
-        let texts = self.texts(most);
+        let mut idle = self.idle().await?;
+        let rows = (STEADY * time.as_secs_f64()).round();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let texts = self.texts(rows as usize);
         let before = self.unindexed().await?;
-        let (rate, seen) = self.write_for(texts, time).await?;
+        let (took, seen) = self.write(texts, 1, Some(STEADY)).await?;
+        let rate = rows / took.as_secs_f64();
         let left = self.unindexed().await?;
         let drain = self.drained().await?;
+        // What is there grew meanwhile: half of the comparison is with as much as at the end.
+        self.settled().await?;
+        let after = self.idle().await?;
+        self.row("recall idle before, p50 / p99 ms", both(&idle));
+        self.row("recall idle after, p50 / p99 ms", both(&after));
+        idle.extend(after);
         let ratio = |share| percentile(&seen.millis, share) / percentile(&idle, share);
-        self.row("one by one, rows/s", format!("{rate:.0}"));
+        self.row("one by one at a pace, rows/s", format!("{rate:.0}"));
         self.row("unindexed before, at the end", format!("{before}, {left}"));
-        self.row("recall idle, p50 / p99 ms", both(&idle));
+        self.row("recall idle, both, p50 / p99 ms", both(&idle));
         self.row("recall meanwhile, p50 / p99 ms", both(&seen.millis));
         self.row("seconds until drained", format!("{:.1}", drain.as_secs_f64()));
         self.row("event horizon at its oldest, s", format!("{:.2}", seen.horizon.as_secs_f64()));
@@ -212,24 +234,9 @@ impl Bench {
         Ok(())
     }
 
-    async fn write_for(&self, texts: Vec<Text>, time: Duration) -> Result<(f64, Seen), Failed> {
-        let (mut rest, mut written, mut seen) = (texts, 0, Seen::default());
-        let begun = Instant::now();
-        // In slices, so that it ends in time whatever the rate is.
-        while begun.elapsed() < time && !rest.is_empty() {
-            let slice = rest.split_off(rest.len().saturating_sub(2_000));
-            written += slice.len();
-            let (_, some) = self.write(slice, 1).await?;
-            seen.millis.extend(some.millis);
-            seen.lost += some.lost;
-            seen.horizon = seen.horizon.max(some.horizon);
-        }
-        Ok((count(written as u64) / begun.elapsed().as_secs_f64(), seen))
-    }
-
     async fn burst(&mut self, rows: usize, batch: usize, least: f64) -> Result<(), Failed> {
         let texts = self.texts(rows);
-        let (time, seen) = self.write(texts, batch).await?;
+        let (time, seen) = self.write(texts, batch, None).await?;
         let rate = count(rows as u64) / time.as_secs_f64();
         let left = self.unindexed().await?;
         let drain = self.drained().await?;
@@ -273,6 +280,25 @@ impl Bench {
         let rows: i64 =
             query_scalar("select count(*) from mnemon.embeddings_1").fetch_one(&mut conn).await?;
         Ok(rows.unsigned_abs())
+    }
+
+    /// Waits until upkeep makes no segment.
+    async fn settled(&self) -> Result<(), Failed> {
+        let mut conn = PgConnection::connect(&self.url).await?;
+        let begun = Instant::now();
+        while query_scalar(
+            "select exists (select from mnemon.embedding_segments
+                            where state in ('opening', 'filling', 'indexing'))",
+        )
+        .fetch_one(&mut conn)
+        .await?
+        {
+            if begun.elapsed() > PATIENCE {
+                return Err("upkeep goes on making segments".into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Waits until hardly anything is unindexed.

@@ -125,6 +125,13 @@ pub const SEGMENT_COPY: u32 = 5_000;
 /// Segments of a set that are searched one after the other before they are merged at once; fewer
 /// are merged when nothing is written.
 pub const SEGMENTS_MAX: usize = 8;
+/// Memories of one scope that one statement writes together, where they come one by one.
+pub const MEMORIES_TOGETHER: usize = 64;
+/// Statements of one process that write the memories of one scope at once; more wait and are written
+/// together.
+pub const MEMORY_WRITERS: u32 = 2;
+/// Of too many segments, those that are merged at once while vectors come in.
+pub const SEGMENTS_MERGED: usize = 4;
 /// Vectors of a merged segment at the most.
 pub const SEGMENT_MERGED_ROWS: u64 = 1_000_000;
 /// Without a new segment for this long, small ones are merged.

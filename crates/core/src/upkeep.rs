@@ -124,6 +124,15 @@ impl Task {
         }
     }
 
+    /// Whether one batch may take so long (a model's answer, an index, a month's file) that other
+    /// tasks must not wait for it.
+    pub const fn takes_long(self) -> bool {
+        matches!(
+            self,
+            Self::Embeddings | Self::EventRetention | Self::Summaries | Self::VectorSegments
+        )
+    }
+
     /// How long a process holds the task without a sign of life.
     pub const fn lease(self) -> Duration {
         match self {

@@ -54,7 +54,8 @@ impl Claims for PostgresStore {
         claim.check()?;
         locks::check_guard(guard)?;
         if guard.is_none() && claim.provenance != Provenance::RecallReEntry {
-            let told = self.together.assert(&self.link, whose, &claim, self.rules()).await;
+            let (link, rules) = (&self.link, self.rules());
+            let told = together::assert(&self.together, link, whose, &claim, rules).await;
             if let Some(outcome) = told {
                 return outcome;
             }

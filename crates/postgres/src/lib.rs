@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod events;
 mod gate;
+mod gather;
 mod lease;
 mod link;
 mod locks;

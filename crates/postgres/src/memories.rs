@@ -13,6 +13,7 @@ mod rows;
 mod scheduling;
 mod stats;
 pub(crate) mod terms;
+pub(crate) mod together;
 pub(crate) mod update;
 mod ways;
 pub(crate) mod write;
@@ -28,11 +29,12 @@ use mnemon_core::memories::{
     MemoryStats, ModelSignature, Namespace, NamespaceCount, Neighbor, NewDomain, NewEdge,
     NewMemory, Recall, Remembered, Review, ReviewEvent, Scheduling, Swept, Wording, domain, vector,
 };
-use mnemon_core::scope::{Admitted, Facet};
+use mnemon_core::scope::Facet;
 use mnemon_core::upkeep::{Task, Upkeep as _};
 use mnemon_core::{Error, MemoryId, Page, Paged, Result, Scope, limits};
 use uuid::Uuid;
 
+use self::together::Writer;
 use crate::link::{Call, Retry, work};
 use crate::store::PostgresStore;
 use crate::{models, segments};
@@ -450,17 +452,19 @@ impl PostgresStore {
         memories: Vec<NewMemory>,
         named: bool,
     ) -> Result<Vec<Remembered>> {
-        let drafts = &prepare(scope, memories, named, &self.known).await?;
+        let mut drafts = prepare(scope, memories, named, &self.known).await?;
         let vectors = drafts.iter().filter(|draft| draft.has_vectors()).count();
         self.pressure.ease(&self.link, vectors).await;
-        let scope = &scope.admit(Facet::Memories)?;
+        let (whose, scope) = (scope, &scope.admit(Facet::Memories)?);
+        let single = if drafts.len() == 1 { drafts.pop().map(Arc::new) } else { None };
+        if let Some(draft) = &single
+            && let Some(done) = self.write_single(whose, draft).await
+        {
+            return done.map(|done| vec![done]);
+        }
+        let drafts = single.as_deref().map_or(drafts.as_slice(), std::slice::from_ref);
         // Every attempt writes the same ids, so a repeat finds its own rows.
         let call = reading("writing memories", scope.tenant);
-        if let [draft] = drafts.as_slice()
-            && let Some(done) = self.write_single(scope, draft, call).await?
-        {
-            return Ok(vec![done]);
-        }
         self.link
             .transaction(call, |conn| {
                 work(async move {
@@ -478,25 +482,24 @@ impl PostgresStore {
     /// Writes a memory without a transaction; `None` where more has to be looked at.
     async fn write_single(
         &self,
-        scope: &Admitted<'_>,
-        draft: &write::Draft,
-        call: Call<'_>,
-    ) -> Result<Option<Remembered>> {
-        let known = if draft.has_vectors() { self.sets.get() } else { Some(Arc::default()) };
-        let Some(known) = known else { return Ok(None) };
-        let mut first = Some(known);
-        self.link
-            .run(call, |conn| {
-                // A set that was dropped meanwhile has this sent again: then it is read first.
-                let known = first.take();
-                work(async move {
-                    match known {
-                        Some(sets) => write::try_single(conn, scope, draft, &sets).await,
-                        None => Ok(None),
-                    }
-                })
-            })
-            .await
+        scope: &Scope,
+        draft: &Arc<write::Draft>,
+    ) -> Option<Result<Remembered>> {
+        let writer = Writer { link: self.link.clone(), sets: Arc::clone(&self.sets) };
+        if draft.is_free() {
+            return together::remember(&self.gathered, writer, scope, draft).await;
+        }
+        let scope = match scope.admit(Facet::Memories) {
+            Ok(scope) => scope,
+            Err(error) => return Some(Err(error)),
+        };
+        match writer.write(&scope, &[draft]).await {
+            Ok(made) => {
+                let id = draft.id;
+                made.contains(&id).then_some(Ok(Remembered { id: MemoryId(id), created: true }))
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

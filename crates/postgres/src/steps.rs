@@ -1,9 +1,12 @@
 //! Steps on PostgreSQL: every write of a step in one transaction, with its receipt.
 //!
-//! Locks are taken in one global order: the receipt first (the second writer of an id waits on the
+//! A step of one append is one statement ([`lone`]). For all others locks are taken in one global
+//! order: the receipt first (the second writer of an id waits on the
 //! unique index for the first), then guards by key, then heads in `Step::lock_order`, memories
 //! last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
 //! finds the receipt of its own call, which is no repeat, or writes everything.
+
+mod lone;
 
 use std::sync::Arc;
 
@@ -46,6 +49,12 @@ impl Steps for PostgresStore {
         step.check(scope)?;
         let prepared = &prepare(scope, step, &self.turns, self.sealing(), &self.known).await?;
         let tenant = scope.admit(Facet::Events)?.tenant;
+        if let Some(append) = lone::append(prepared) {
+            let done = self.commit_lone(scope, prepared, append).await;
+            if let Some(done) = done.transpose() {
+                return done;
+            }
+        }
         let rules = &self.rules();
         let call = Call { doing: DOING, tenant: Some(tenant), retry: Retry::Idempotent };
         let within = prepared.within(&self.heads, tenant);
@@ -77,6 +86,30 @@ impl Steps for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Commits a step of one append; `None` where it must go the long way.
+    async fn commit_lone(
+        &self,
+        scope: &Scope,
+        prepared: &Prepared,
+        append: &events::Prepared,
+    ) -> Result<Option<Receipt>> {
+        let admitted = &scope.admit(Facet::Events)?;
+        let call = Call { doing: DOING, tenant: Some(admitted.tenant), retry: Retry::Idempotent };
+        let done = self
+            .with_partition(|| {
+                Box::pin(self.link.run(call, |conn| {
+                    work(async move { lone::commit(conn, admitted, prepared, append).await })
+                }))
+            })
+            .await;
+        if lone::met(&done) {
+            return Ok(None);
+        }
+        let Some(kept) = done? else { return Ok(None) };
+        self.moves.tell(admitted.tenant);
+        prepared.answered(kept).map(Some)
+    }
+
     /// Commits a step inside the caller's own transaction, which must be READ COMMITTED: the step
     /// happens when that commits, together with the caller's writes. After an error the caller
     /// rolls back.
@@ -233,6 +266,16 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// What is answered where the step has a receipt: this call's own, or an earlier one's.
+    fn answered(&self, kept: Kept) -> Result<Receipt> {
+        let Kept { fingerprint, call, receipt } = kept;
+        let differs = fingerprint != self.fingerprint;
+        if differs && self.step.strict {
+            return Err(Error::StepReused { id: self.step.id.to_string() });
+        }
+        Ok(Receipt { differs, replayed: call != self.call, ..receipt })
+    }
+
     /// What is known of the thread of the only checkpoint. A fence is looked at under the lock.
     fn within<'a>(&self, heads: &'a Heads, tenant: &'a str) -> Within<'a> {
         let puts = self.writes.iter().filter_map(|(_, ready)| match ready {
@@ -256,12 +299,8 @@ async fn commit(
 ) -> Result<Receipt, Fault> {
     let step = &prepared.step;
     let admitted = &scope.admit(Facet::Events)?;
-    if let Some(Kept { fingerprint, call, receipt }) = claim(conn, admitted, prepared).await? {
-        let differs = fingerprint != prepared.fingerprint;
-        if differs && step.strict {
-            return Err(Error::StepReused { id: step.id.to_string() }.into());
-        }
-        return Ok(Receipt { differs, replayed: call != prepared.call, ..receipt });
+    if let Some(kept) = claim(conn, admitted, prepared).await? {
+        return Ok(prepared.answered(kept)?);
     }
     locks::guard(conn, admitted, &step.guards).await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; step.writes.len()];
@@ -423,7 +462,6 @@ async fn kept(
     scope: &Admitted<'_>,
     id: &RequestId,
 ) -> Result<Option<Kept>, Fault> {
-    const WHAT: &str = "a receipt";
     let found = query!(
         "select fingerprint, outcomes, committed_at, call_id from mnemon.receipts
          where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4",
@@ -435,15 +473,23 @@ async fn kept(
     .fetch_optional(conn)
     .await?;
     let Some(found) = found else { return Ok(None) };
-    let receipt = Receipt {
-        step_id: id.clone(),
-        committed_at: found.committed_at,
-        outcomes: row::json(found.outcomes, WHAT)?,
-        replayed: true,
-        differs: false,
-    };
-    let fingerprint = row::hash(&found.fingerprint, WHAT)?;
-    Ok(Some(Kept { fingerprint, call: found.call_id, receipt }))
+    let kept = kept_of(id, &found.fingerprint, found.outcomes, found.committed_at, found.call_id)?;
+    Ok(Some(kept))
+}
+
+/// A receipt from its row.
+fn kept_of(
+    id: &RequestId,
+    fingerprint: &[u8],
+    outcomes: Value,
+    committed_at: DateTime<Utc>,
+    call: Uuid,
+) -> Result<Kept> {
+    const WHAT: &str = "a receipt";
+    let outcomes = row::json(outcomes, WHAT)?;
+    let receipt =
+        Receipt { step_id: id.clone(), committed_at, outcomes, replayed: true, differs: false };
+    Ok(Kept { fingerprint: row::hash(fingerprint, WHAT)?, call, receipt })
 }
 
 /// Removes a batch of receipts that were kept long enough.

@@ -28,6 +28,7 @@ use crate::checkpoints::Heads;
 use crate::claims::together::Together;
 use crate::events::epoch;
 use crate::link::{Call, Link, Retry, work};
+use crate::memories::together::Together as Gathered;
 use crate::migrate::PostgresMigrator;
 use crate::models::KnownSets;
 use crate::options::{Options, PoolOptions};
@@ -52,8 +53,10 @@ pub struct PostgresStore {
     pub(crate) heads: Heads,
     /// What is known of the language of words.
     pub(crate) known: Arc<Known>,
+    /// Memories that are written together.
+    pub(crate) gathered: Arc<Gathered>,
     /// What is known of the embedding sets.
-    pub(crate) sets: KnownSets,
+    pub(crate) sets: Arc<KnownSets>,
     /// What slows writers of vectors down.
     pub(crate) pressure: Pressure,
 }
@@ -120,7 +123,7 @@ impl PostgresStore {
         let (rules, sealing) = (RwLock::new(Rules::default()), RwLock::default());
         let heads = Heads::default();
         let (together, pressure) = (Arc::default(), Pressure::default());
-        let (known, sets) = (Arc::default(), KnownSets::default());
+        let (known, sets, gathered) = (Arc::default(), Arc::default(), Arc::default());
         let store = Self {
             link,
             moves,
@@ -131,6 +134,7 @@ impl PostgresStore {
             sealing,
             heads,
             known,
+            gathered,
             sets,
             pressure,
         };

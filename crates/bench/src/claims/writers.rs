@@ -37,8 +37,6 @@ pub(super) async fn run(
         eprintln!("{}: {writers} agents", target.name);
         let (mut ours, mut limit) = (Vec::new(), Vec::new());
         let mut busy: [Vec<f64>; 2] = Default::default();
-        // What a first claim makes stands before the clock runs.
-        agents(&target.db, &format!("warm{writers}"), writers, time / 4).await?;
         for round in 0..ROUNDS {
             let name = format!("{writers}-{round}");
             let before = Cpu::now();
@@ -68,11 +66,17 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Claims a second of so many agents.
+/// Claims a second of so many agents. What an agent's first claim makes stands before the clock
+/// runs, as the raw side's connections do.
 async fn agents(db: &Mnemon, name: &str, agents: usize, time: Duration) -> Result<f64, Failed> {
+    let names: Vec<String> = (0..agents).map(|agent| format!("{name}-{agent}")).collect();
+    for agent in &names {
+        db.claims().assert(&scope(agent), NewClaim::new("agent", "is", "there"), None).await?;
+    }
     let begun = Instant::now();
-    let tasks: Vec<_> = (0..agents)
-        .map(|agent| tokio::spawn(claims(db.clone(), format!("{name}-{agent}"), begun + time)))
+    let tasks: Vec<_> = names
+        .into_iter()
+        .map(|agent| tokio::spawn(claims(db.clone(), agent, begun + time)))
         .collect();
     let mut done = 0;
     for task in tasks {

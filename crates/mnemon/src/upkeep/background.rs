@@ -1,9 +1,11 @@
-//! The loop behind an open handle: what is due, one task after the other, until the handle is
-//! closed or dropped.
+//! The loops behind an open handle: what is due, one task after the other, until the handle is
+//! closed or dropped. Tasks that take long have a loop each.
 
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mnemon_core::upkeep::Task;
 use mnemon_core::{Error, Store, limits};
 use tokio::runtime::Handle;
@@ -15,14 +17,14 @@ use super::{Turn, Workers, holder, run_task};
 use crate::config::UpkeepConfig;
 use crate::metrics;
 
-/// A handle's loop; dropping it stops the loop after the batch under way.
+/// A handle's loops; dropping it stops them after the batches under way.
 pub(crate) struct Background {
     stop: watch::Sender<bool>,
     running: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Background {
-    /// Starts the loop, if the configuration wants one and there is a runtime to carry it.
+    /// Starts the loops, if the configuration wants one and there is a runtime to carry them.
     pub(crate) fn start(store: &Arc<dyn Store>, config: &UpkeepConfig, workers: &Workers) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tasks: Vec<Task> = Task::ALL
@@ -33,14 +35,14 @@ impl Background {
             .filter(|task| *task != Task::Summaries || workers.summaries.is_some())
             .collect();
         let running = if config.enabled && !tasks.is_empty() {
-            spawn(Arc::clone(store), tasks, stopped, workers.clone())
+            spawn(store, tasks, &stopped, workers)
         } else {
             None
         };
         Self { stop, running: Mutex::new(running) }
     }
 
-    /// Stops the loop and waits for the batch under way, but not for one that hangs.
+    /// Stops the loops and waits for the batches under way, but not for one that hangs.
     pub(crate) async fn stop(&self) {
         self.stop.send_replace(true);
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -59,21 +61,41 @@ impl Drop for Background {
 }
 
 fn spawn(
-    store: Arc<dyn Store>,
+    store: &Arc<dyn Store>,
     tasks: Vec<Task>,
-    stop: watch::Receiver<bool>,
-    workers: Workers,
+    stop: &watch::Receiver<bool>,
+    workers: &Workers,
 ) -> Option<JoinHandle<()>> {
     let Ok(runtime) = Handle::try_current() else {
         tracing::warn!("no tokio runtime: upkeep runs only when it is called");
         return None;
     };
-    Some(runtime.spawn(cycle(store, tasks, stop, workers)))
+    let (long, quick): (Vec<Task>, Vec<Task>) =
+        tasks.into_iter().partition(|task| task.takes_long());
+    let each = long.into_iter().map(|task| vec![task]);
+    let lanes = iter::once(quick).filter(|quick| !quick.is_empty()).chain(each);
+    let loops: Vec<_> = lanes
+        .enumerate()
+        .map(|(n, tasks)| {
+            let lane = Lane { tasks, measures: n == 0 };
+            cycle(Arc::clone(store), lane, stop.clone(), workers.clone())
+        })
+        .collect();
+    Some(runtime.spawn(async move {
+        join_all(loops).await;
+    }))
+}
+
+/// Tasks that wait for each other.
+struct Lane {
+    tasks: Vec<Task>,
+    /// Whether it keeps the gauges; one does.
+    measures: bool,
 }
 
 async fn cycle(
     store: Arc<dyn Store>,
-    tasks: Vec<Task>,
+    lane: Lane,
     mut stop: watch::Receiver<bool>,
     workers: Workers,
 ) {
@@ -85,7 +107,7 @@ async fn cycle(
         workers,
     };
     let start = Instant::now();
-    let mut due: Vec<(Instant, Task)> = tasks.into_iter().map(|task| (start, task)).collect();
+    let mut due: Vec<(Instant, Task)> = lane.tasks.into_iter().map(|task| (start, task)).collect();
     // A handle that is opened for one call should not pay for upkeep before it.
     let mut wake = start + limits::UPKEEP_PAUSE;
     let mut measured: Option<Instant> = None;
@@ -109,10 +131,12 @@ async fn cycle(
                 }
             }
         }
-        gauge_lag(store.as_ref()).await;
-        if measured.is_none_or(|at| at.elapsed() >= limits::DEPTH_EVERY) {
-            measured = Some(Instant::now());
-            gauge_depths(store.as_ref()).await;
+        if lane.measures {
+            gauge_lag(store.as_ref()).await;
+            if measured.is_none_or(|at| at.elapsed() >= limits::DEPTH_EVERY) {
+                measured = Some(Instant::now());
+                gauge_depths(store.as_ref()).await;
+            }
         }
         let next = due.iter().map(|(at, _)| *at).min().unwrap_or_else(Instant::now);
         // Never a busy loop, even when a task always has more.

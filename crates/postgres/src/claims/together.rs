@@ -7,92 +7,66 @@
 //! handed back, and its caller writes it alone.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mnemon_core::claims::{Asserted, NewClaim, Rules};
 use mnemon_core::scope::Facet;
 use mnemon_core::{Error, Result, Scope, limits};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::write::{self, Said};
+use crate::gather::{Gather, Worker};
 use crate::link::{Call, Link, Retry, work};
 
 const DOING: &str = "asserting claims";
 
-/// Who waits, and how many places are taken.
-#[derive(Default)]
-pub(crate) struct Together {
-    state: Mutex<State>,
-}
+/// The claims of one process.
+pub(crate) type Together = Gather<Writer>;
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
-    writers: u32,
+/// Who writes.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    link: Link,
 }
 
 /// A claim, and who waits for its outcome; `None` tells them to write it alone.
-struct Job {
+pub(crate) struct Job {
     scope: Scope,
     claim: NewClaim,
     rules: Rules,
     reply: oneshot::Sender<Option<Result<Asserted>>>,
 }
 
-impl Together {
-    /// Writes a claim, with whoever else comes at the same time; `None`: it is not written, and is to
-    /// be written alone.
-    pub(crate) async fn assert(
-        self: &Arc<Self>,
-        link: &Link,
-        scope: &Scope,
-        claim: &NewClaim,
-        rules: Rules,
-    ) -> Option<Result<Asserted>> {
-        let (reply, outcome) = oneshot::channel();
-        let job = Job { scope: scope.clone(), claim: claim.clone(), rules, reply };
-        match self.enter(job) {
-            Entered::Place(job) => {
-                let place = Place { together: Arc::clone(self), link: link.clone() };
-                place.write(vec![*job]).await;
-            }
-            Entered::Waits => {}
-            Entered::Full(error) => return Some(Err(error)),
-        }
-        // A job that was dropped was not written.
-        outcome.await.ok().flatten()
+/// Writes a claim, with whoever else comes at the same time; `None`: it is not written, and is to
+/// be written alone.
+pub(super) async fn assert(
+    together: &Arc<Together>,
+    link: &Link,
+    scope: &Scope,
+    claim: &NewClaim,
+    rules: Rules,
+) -> Option<Result<Asserted>> {
+    let (reply, outcome) = oneshot::channel();
+    let job = Job { scope: scope.clone(), claim: claim.clone(), rules, reply };
+    if let Err(error) = together.bring(Writer { link: link.clone() }, (), job).await {
+        return Some(Err(error));
     }
+    // A job that was dropped was not written.
+    outcome.await.ok().flatten()
+}
 
-    /// The state. A panic cannot leave it half changed: no other code runs under the lock.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+impl Worker for Writer {
+    type Lane = ();
+    type Job = Job;
+    const PLACES: u32 = limits::CLAIM_WRITERS;
 
-    fn enter(&self, job: Job) -> Entered {
-        let mut state = self.state();
-        if state.writers < limits::CLAIM_WRITERS {
-            state.writers += 1;
-            return Entered::Place(Box::new(job));
-        }
-        if state.waiting.len() >= limits::WAITING_MAX as usize {
-            return Entered::Full(Error::Unavailable {
-                what: format!("{} calls wait already; that is the limit", limits::WAITING_MAX),
-                retry_after: None,
-            });
-        }
-        state.waiting.push_back(job);
-        Entered::Waits
-    }
-
-    /// Those that wait, one of each agent, as many as one transaction takes; a place is given back
-    /// when there are none.
-    fn next(&self, rls: bool) -> Option<Vec<Job>> {
-        let mut state = self.state();
+    /// One of each agent, as many as one transaction takes.
+    fn take(&self, waiting: &mut VecDeque<Job>) -> Vec<Job> {
+        let rls = self.link.rls();
         let mut agents = HashSet::new();
         let (mut taken, mut left) = (Vec::new(), VecDeque::new());
-        while let Some(job) = state.waiting.pop_front() {
+        while let Some(job) = waiting.pop_front() {
             if job.reply.is_closed() {
                 continue;
             }
@@ -108,50 +82,12 @@ impl Together {
                 left.push_back(job);
             }
         }
-        state.waiting = left;
-        if taken.is_empty() {
-            state.writers -= 1;
-            return None;
-        }
-        Some(taken)
+        *waiting = left;
+        taken
     }
-}
 
-/// What became of a claim that came.
-enum Entered {
-    /// A place was free.
-    Place(Box<Job>),
-    /// It waits.
-    Waits,
-    /// Too many wait.
-    Full(Error),
-}
-
-/// A place among the writers; whoever leaves it, also by being dropped half way, has those that wait
-/// written.
-struct Place {
-    together: Arc<Together>,
-    link: Link,
-}
-
-impl Place {
-    async fn write(self, jobs: Vec<Job>) {
+    async fn work(&self, jobs: Vec<Job>) {
         write_all(&self.link, jobs).await;
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let rls = self.link.rls();
-        let Some(jobs) = self.together.next(rls) else { return };
-        if let Ok(runtime) = Handle::try_current() {
-            let place = Self { together: Arc::clone(&self.together), link: self.link.clone() };
-            runtime.spawn(place.write(jobs));
-        } else {
-            // Told to write alone, as their replies are dropped.
-            drop(jobs);
-            while self.together.next(rls).is_some() {}
-        }
     }
 }
 

@@ -42,6 +42,21 @@ impl Prepared {
         self.is_new() && !self.copy
     }
 
+    /// The stream.
+    pub(crate) fn stream(&self) -> &str {
+        &self.append.stream
+    }
+
+    /// Where the stream is expected to stand.
+    pub(crate) fn expected_version(&self) -> Option<i64> {
+        self.append.expected_version
+    }
+
+    /// Every event with its id.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (&NewEvent, Uuid)> {
+        self.append.events.iter().zip(self.ids.iter().copied())
+    }
+
     /// Whether no event can be there already, when this is sent for the first time.
     pub(crate) fn is_new(&self) -> bool {
         self.append.events.iter().all(|event| event.id.is_none())
@@ -71,8 +86,7 @@ pub(crate) async fn unseen(
     prepared: &Prepared,
 ) -> Result<Appended, Fault> {
     let append = &prepared.append;
-    let new: Vec<(&NewEvent, Uuid)> =
-        append.events.iter().zip(prepared.ids.iter().copied()).collect();
+    let new: Vec<(&NewEvent, Uuid)> = prepared.events().collect();
     if let Some(stream_version) =
         insert(conn, scope, &append.stream, append.expected_version, &new).await?
     {

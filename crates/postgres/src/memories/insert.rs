@@ -70,7 +70,7 @@ const VECTORS: usize = 30;
 pub(super) struct Vectors<'d> {
     pub(super) set: &'d Set,
     pub(super) ids: Vec<Uuid>,
-    pub(super) vectors: Vec<HalfVector>,
+    pub(super) halves: Vec<HalfVector>,
 }
 
 /// The vectors of drafts, by set; each checked against its model.
@@ -79,11 +79,11 @@ pub(super) fn vectors<'d>(
     sets: &'d [Set],
 ) -> Result<Vec<Vectors<'d>>, mnemon_core::Error> {
     let mut found: Vec<Vectors<'d>> =
-        sets.iter().map(|set| Vectors { set, ids: Vec::new(), vectors: Vec::new() }).collect();
+        sets.iter().map(|set| Vectors { set, ids: Vec::new(), halves: Vec::new() }).collect();
     for draft in drafts {
         for (at, vector) in draft.placed(sets)? {
             found[at].ids.push(draft.id);
-            found[at].vectors.push(half(vector));
+            found[at].halves.push(half(vector));
         }
     }
     found.retain(|of_set| !of_set.ids.is_empty());
@@ -162,7 +162,7 @@ pub(super) async fn insert(
         .bind(language.name())
         .bind(known.then(|| listed(sets)));
     for of_set in vectors {
-        query = query.bind(of_set.ids).bind(of_set.vectors);
+        query = query.bind(of_set.ids).bind(of_set.halves);
     }
     Ok(query.fetch_all(conn).await?)
 }

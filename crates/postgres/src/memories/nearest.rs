@@ -89,30 +89,53 @@ pub(super) async fn find(
     conn: &mut PgConnection,
     near: &Near<'_>,
 ) -> Result<Vec<(Uuid, f64)>, Fault> {
-    if !near.is_few(conn).await? {
-        let found: Vec<(Uuid, f64)> =
-            near.by_index().build_query_as().fetch_all(&mut *conn).await?;
-        if found.len() >= near.limit as usize {
-            return Ok(found);
-        }
+    let few = near.few();
+    if near.expected(conn).await? <= few
+        && let Some(found) = near.all_of(conn, few).await?
+    {
+        return Ok(found);
     }
-    Ok(near.exactly().build_query_as().fetch_all(conn).await?)
+    let found: Vec<(Uuid, f64)> = near.by_index().build_query_as().fetch_all(&mut *conn).await?;
+    if found.len() >= near.limit as usize {
+        return Ok(found);
+    }
+    Ok(near.all_of(conn, u64::MAX).await?.unwrap_or_default())
 }
 
 impl Near<'_> {
-    /// Whether comparing all that pass is cheaper than going through an index until enough pass.
+    /// Up to how many memories that pass it is cheaper to compare all of them than to go through an
+    /// index until enough pass.
     ///
     /// Either looks up a row at a time: all `rows` that pass, or, of `total` that the index holds,
     /// as many as it takes to meet `limit` of them, which is `limit * total / rows`.
-    async fn is_few(&self, conn: &mut PgConnection) -> Result<bool, Fault> {
+    fn few(&self) -> u64 {
+        // What upkeep has neither indexed nor counted yet is in neither of them.
+        let total = self.indexed.max(self.documents).max(limits::UNINDEXED_ROWS);
+        total.saturating_mul(u64::from(self.limit)).isqrt().min(limits::EXACT_ROWS)
+    }
+
+    /// How many memories are expected to pass.
+    async fn expected(&self, conn: &mut PgConnection) -> Result<u64, Fault> {
         let (scope, filter) = (self.scope, self.filter);
         let all =
             scope.user.is_none() && scope.agent.is_none() && *filter == MemoryFilter::default();
-        let rows =
-            if all { self.documents } else { self.estimate(conn).await?.min(self.documents) };
-        let total = self.indexed.max(self.documents);
-        let cheaper = rows.saturating_mul(rows) <= total.saturating_mul(u64::from(self.limit));
-        Ok(cheaper && rows <= limits::EXACT_ROWS)
+        if all { Ok(self.documents) } else { self.estimate(conn).await }
+    }
+
+    /// The nearest of all that pass, unless these are more than expected: about a table that grows
+    /// fast the planner can be wrong by any factor.
+    async fn all_of(
+        &self,
+        conn: &mut PgConnection,
+        most: u64,
+    ) -> Result<Option<Vec<(Uuid, f64)>>, Fault> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let found: Vec<(i64, Option<Uuid>, Option<f64>)> =
+            self.exactly(most).build_query_as().fetch_all(conn).await?;
+        if found.first().is_some_and(|(rows, _, _)| *rows > most) {
+            return Ok(None);
+        }
+        Ok(Some(found.into_iter().filter_map(|(_, id, near)| id.zip(near)).collect()))
     }
 
     /// How many memories pass, as the planner believes.
@@ -129,14 +152,17 @@ impl Near<'_> {
         push_filter(query, self.filter);
     }
 
-    /// Every vector whose memory passes, compared.
-    fn exactly(&self) -> QueryBuilder<Postgres> {
+    /// Every vector whose memory passes, compared, and how many pass; of more than `most` none is
+    /// compared.
+    fn exactly(&self, most: i64) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new(
             "with passing as materialized (select m.id from mnemon.memories m where ",
         );
         self.push_passes(&mut query);
         push_labels(&mut query, self.scope, self.filter, self.wording);
-        query.push("), near as materialized (");
+        query.push(" limit ").push_bind(most.saturating_add(1));
+        query.push("), counted as materialized (select count(*) as rows from passing)");
+        query.push(", near as materialized (");
         for (n, table) in self.tables.iter().enumerate() {
             query.push(if n == 0 { "" } else { " union all " });
             query.push("select e.memory_id as id, e.embedding <=> ");
@@ -144,9 +170,11 @@ impl Near<'_> {
             // The table's name is made of numbers.
             query.push(table).push(" e on e.memory_id = p.id and e.tenant = ");
             query.push_bind(self.scope.tenant.to_owned());
+            query.push(" where (select c.rows from counted c) <= ").push_bind(most);
         }
         query.push(
-            ") select n.id, 1 - n.distance from near n order by n.distance, n.id desc limit ",
+            ") select c.rows, n.id, 1 - n.distance from counted c left join near n on true \
+             order by n.distance, n.id desc limit ",
         );
         query.push_bind(i64::from(self.limit));
         query

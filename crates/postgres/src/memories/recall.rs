@@ -186,7 +186,8 @@ fn hits(winners: Vec<Winner>, rows: Vec<Memory>, fading: &HashMap<Uuid, f64>) ->
         .collect()
 }
 
-/// What a question stands on: the tenant's counts, exact at this moment, and the active set.
+/// What a question stands on: the tenant's counts, for words exact at this moment, and the active
+/// set.
 struct Ground {
     corpus: Corpus,
     /// How many memories hold each of the words asked for.
@@ -232,13 +233,15 @@ async fn ground(
                l.language as "language?", l.before as "before?"
         from (select coalesce(sum(x.documents), 0)::bigint as documents,
                      coalesce(sum(x.words), 0)::bigint as words
-              from mnemon.text_deltas x where x.tenant = $1) d
+              from mnemon.text_deltas x where x.tenant = $1 and $3) d
         cross join mnemon.text_language l
         left join mnemon.text_corpus c on c.tenant = $1
         left join mnemon.embedding_sets s on s.state = 'active'
         "#,
         tenant,
         &asked,
+        // What was not folded yet is much to read, and means little to vectors.
+        !asked.is_empty(),
     )
     .fetch_one(conn)
     .await?;

@@ -107,6 +107,11 @@ impl Draft {
         }
     }
 
+    /// Whether only an equal memory can stand in its way.
+    pub(super) fn is_free(&self) -> bool {
+        self.memory.key.is_none() && self.memory.request_id.is_none()
+    }
+
     /// Whether it brings a vector.
     pub(super) fn has_vectors(&self) -> bool {
         self.memory.embedding.is_some() || !self.memory.vectors.is_empty()
@@ -128,22 +133,6 @@ impl Draft {
     }
 }
 
-/// Writes a single draft by one statement that is whole in itself, unless something is in its way
-/// or these are no longer all the sets.
-pub(super) async fn try_single(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    draft: &Draft,
-    sets: &[models::Set],
-) -> Result<Option<Remembered>, Fault> {
-    if draft.placed(sets).is_err() {
-        // Whether it is refused is for those to say that there are now.
-        return Ok(None);
-    }
-    let made = insert(conn, scope, &[draft], sets, draft.has_vectors()).await?;
-    Ok(made.first().map(|id| Remembered { id: MemoryId(*id), created: true }))
-}
-
 /// Lets one batch of an owner with keys or request ids write at a time. Rows go in by content, so
 /// batches meet in one order there; but no order of rows is also an order of their keys, and
 /// batches that met in both indexes could wait for each other.
@@ -152,8 +141,7 @@ async fn one_batch_at_a_time(
     scope: &Admitted<'_>,
     drafts: &[Draft],
 ) -> Result<(), Fault> {
-    let named = |draft: &Draft| draft.memory.key.is_some() || draft.memory.request_id.is_some();
-    if drafts.len() < 2 || !drafts.iter().any(named) {
+    if drafts.len() < 2 || drafts.iter().all(Draft::is_free) {
         return Ok(());
     }
     let owner = format!(

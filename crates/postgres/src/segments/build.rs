@@ -68,8 +68,10 @@ async fn step(link: &Link, lease: &TaskLease, only: Option<i32>) -> Result<Batch
             Ok(Batch { rows: 0, more: true })
         }
         Step::Moved(rows, table) => {
-            // What left it is still read by every exact scan until then.
-            alone(link, lease, "vacuuming unindexed vectors", format!("vacuum {table}")).await?;
+            // What left it is still read by every exact scan until then. To cut the file it would
+            // wait for its lock under a transaction id, which holds subscribers back.
+            let vacuum = format!("vacuum (truncate off) {table}");
+            alone(link, lease, "vacuuming unindexed vectors", vacuum).await?;
             Ok(Batch { rows, more: true })
         }
     }
@@ -326,7 +328,29 @@ async fn index(link: &Link, lease: &TaskLease, segment: &Segment) -> Result<()> 
     );
     alone(link, lease, "building a vector index", create).await?;
     let analyze = format!("analyze {table} (tenant, memory_id, user_id)");
-    alone(link, lease, "analysing a vector segment", analyze).await
+    alone(link, lease, "analysing a vector segment", analyze).await?;
+    if is_unknown(link).await? {
+        let analyze = "analyze mnemon.memories (tenant, user_id, agent_id, visibility, namespace, \
+                       node_type, created_at, expires_at)";
+        alone(link, lease, "analysing memories", analyze.to_owned()).await?;
+    }
+    Ok(())
+}
+
+/// Whether the planner was told nothing about memories yet: which way a recall goes is asked of
+/// it, and a server may take minutes to look at a new table by itself.
+async fn is_unknown(link: &Link) -> Result<bool> {
+    let call = Call { doing: "looking for statistics", tenant: None, retry: Retry::Idempotent };
+    link.run(call, |conn| {
+        work(async move {
+            let unknown = query_scalar!(
+                r#"select reltuples < 0 as "unknown!" from pg_class
+                   where oid = 'mnemon.memories'::regclass"#
+            );
+            Ok(unknown.fetch_one(conn).await?)
+        })
+    })
+    .await
 }
 
 /// Runs a statement that is no part of a transaction, keeping the lease.

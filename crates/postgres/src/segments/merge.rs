@@ -3,7 +3,8 @@
 use mnemon_core::limits;
 
 /// The segments to merge into one, by their numbers, given each one's number and rows; none when
-/// they stand well. While vectors come in they are merged only when there are too many.
+/// they stand well. While vectors come in they are merged only when there are too many, and a few
+/// at a time: what comes in meanwhile waits for its own segment.
 ///
 /// The smallest ones go first, each next one as long as it is not much larger than all before it:
 /// so a vector is copied about as often as the logarithm of their number.
@@ -18,7 +19,12 @@ pub(super) fn choose(segments: &[(i32, u64)], idle: bool) -> Vec<i32> {
     let mut sum = 0;
     for (number, rows) in by_size {
         let full = sum + rows > limits::SEGMENT_MERGED_ROWS;
-        if full || (chosen.len() >= 2 && !crowded && rows > 2 * sum) {
+        let enough = if idle {
+            chosen.len() >= 2 && !crowded && rows > 2 * sum
+        } else {
+            chosen.len() >= limits::SEGMENTS_MERGED
+        };
+        if full || enough {
             break;
         }
         sum += rows;
@@ -38,10 +44,12 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_merged_at_once() {
-        let many: Vec<(i32, u64)> = (1..=9).map(|number| (number, 5_000)).collect();
+    fn of_too_many_the_smallest_are_merged_at_once_and_all_when_nothing_comes_in() {
+        let mut many: Vec<(i32, u64)> = (1..=9).map(|number| (number, 5_000)).collect();
+        many[1].1 = 20_000;
 
-        assert_eq!(choose(&many, false).len(), 9);
+        assert_eq!(choose(&many, false), [1, 3, 4, 5]);
+        assert_eq!(choose(&many, true).len(), 9);
     }
 
     #[test]
