@@ -252,6 +252,75 @@ pub(crate) async fn the_same_id_at_once_is_written_once(ctx: &Ctx) {
     stores[1].close().await;
 }
 
+pub(crate) async fn a_step_of_one_append_happens_once(ctx: &Ctx) {
+    let stores = [ctx.store(), ctx.another().await];
+    for round in 0..5 {
+        let tries: Vec<_> = (0..8)
+            .map(|n: usize| {
+                let store = Arc::clone(&stores[n % 2]);
+                let step = Step::new(id(&format!("step {round}"))).write(event("stream"));
+                tokio::spawn(async move { store.steps().commit(&scope(), step).await })
+            })
+            .collect();
+        let mut receipts = Vec::new();
+        for outcome in tries {
+            receipts.push(outcome.await.expect("no panic").expect("is committed"));
+        }
+        assert_eq!(receipts.iter().filter(|receipt| !receipt.replayed).count(), 1);
+        assert!(receipts.iter().all(|receipt| receipt.outcomes == receipts[0].outcomes));
+        let Outcome::Events(appended) = &receipts[0].outcomes[0] else { panic!("an append") };
+        assert_eq!(appended.versions, [round + 1]);
+        assert_eq!(ctx.rows("events").await, round + 1);
+    }
+    assert_eq!(ctx.rows("receipts").await, 5);
+    stores[1].close().await;
+}
+
+pub(crate) async fn a_step_of_one_append_is_refused_as_any_other(ctx: &Ctx) {
+    let append = |step: &str, expected_version, events| {
+        let events = vec![NewEvent::new("a.b", json!(1)); events];
+        let append = Append { stream: "stream".into(), events, expected_version };
+        Step::new(id(step)).write(Write::Events(append))
+    };
+    let first = commit(ctx, append("one", Some(0), 2)).await;
+    let Outcome::Events(appended) = &first.outcomes[0] else { panic!("an append") };
+    assert_eq!((appended.versions.as_slice(), appended.stream_version), ([1, 2].as_slice(), 2));
+
+    let stale = ctx.steps().commit(&scope(), append("two", Some(1), 1)).await;
+    assert!(matches!(stale, Err(Error::Conflict { kind: "stream", actual: Some(2), .. })));
+    assert_eq!(ctx.steps().receipt(&scope(), &id("two")).await.expect("is asked"), None);
+    assert_eq!(ctx.rows("events").await, 2);
+
+    let again = commit(ctx, append("one", Some(0), 2)).await;
+    assert_eq!(again, Receipt { replayed: true, ..first.clone() });
+    let differing = commit(ctx, append("one", None, 1)).await;
+    assert_eq!(differing, Receipt { replayed: true, differs: true, ..first });
+    let strict = ctx.steps().commit(&scope(), append("one", None, 1).strict()).await;
+    assert!(matches!(strict, Err(Error::StepReused { id }) if id == "one"));
+    commit(ctx, append("two", Some(2), 1)).await;
+    assert_eq!((ctx.rows("events").await, ctx.rows("receipts").await), (3, 2));
+}
+
+pub(crate) async fn steps_of_two_handles_make_one_chain(ctx: &Ctx) {
+    let other = ctx.another().await;
+    let mut parent = None;
+    // Each goes on from what it wrote last, then from what the other one wrote.
+    for (n, ours) in [true, true, true, false, false, true, false, true, true].iter().enumerate() {
+        let store = if *ours { ctx.store() } else { Arc::clone(&other) };
+        let put = Put::new(Thread::new("t")).channel("n", ChannelValue::json(&json!(n)));
+        let step = Step::new(id(&format!("step {n}"))).write(Write::Checkpoint(Box::new(put)));
+        let receipt = store.steps().commit(&scope(), step).await.expect("is committed");
+        let Outcome::Checkpoint(placed) = &receipt.outcomes[0] else { panic!("a checkpoint") };
+        assert_eq!(placed.version, i64::try_from(n).expect("a small number") + 1);
+        assert_eq!(placed.parent, parent);
+        let newest = store.checkpoints().get(&scope(), &Thread::new("t"), None).await;
+        assert_eq!(newest.expect("is there").id, placed.id);
+        parent = Some(placed.id.clone());
+    }
+    assert_eq!(ctx.rows("checkpoints").await, 9);
+    other.close().await;
+}
+
 pub(crate) async fn sixteen_writers_in_random_order_do_not_deadlock(ctx: &Ctx) {
     let stores = [ctx.store(), ctx.another().await];
     let minute = std::time::Duration::from_mins(1);

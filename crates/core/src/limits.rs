@@ -122,6 +122,9 @@ pub const UNINDEXED_PAUSE: Duration = Duration::from_millis(500);
 pub const SEGMENT_ROWS: u32 = 50_000;
 /// Vectors copied into a segment in one transaction.
 pub const SEGMENT_COPY: u32 = 5_000;
+/// The index of a segment of up to so many vectors is built by one process of the server; of a
+/// larger one by as many as the server allows.
+pub const SEGMENT_SERIAL_ROWS: u64 = 100_000;
 /// Segments of a set that are searched one after the other before they are merged at once; fewer
 /// are merged when nothing is written.
 pub const SEGMENTS_MAX: usize = 8;

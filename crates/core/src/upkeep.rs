@@ -93,10 +93,10 @@ impl Task {
     /// How often it is due.
     pub const fn interval(self) -> Duration {
         match self {
-            Self::TextCounts | Self::DeadLetters | Self::Summaries | Self::EventSearch => {
-                Duration::from_secs(5)
+            Self::TextCounts | Self::Summaries | Self::EventSearch => Duration::from_secs(5),
+            Self::DeadLetters | Self::OracleQuestions | Self::VectorSegments => {
+                Duration::from_secs(2)
             }
-            Self::OracleQuestions | Self::VectorSegments => Duration::from_secs(2),
             Self::Words
             | Self::ExpiredMemories
             | Self::Embeddings

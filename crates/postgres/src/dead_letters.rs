@@ -18,8 +18,9 @@ use mnemon_core::dead_letters::{
 };
 use mnemon_core::locks::Guard;
 use mnemon_core::scope::{Admitted, Facet};
-use mnemon_core::{Page, Paged, Result, Scope};
+use mnemon_core::{Error, Page, Paged, Result, Scope};
 
+use crate::error::Fault;
 use crate::link::{Call, Retry, work};
 use crate::locks;
 use crate::store::PostgresStore;
@@ -27,6 +28,8 @@ use crate::store::PostgresStore;
 pub(crate) use deliver::ack;
 pub(crate) use sweep::{dead_rows, depths, shrink};
 pub(crate) use write::bury;
+
+const ACKNOWLEDGING: &str = "acknowledging a dead letter";
 
 #[async_trait]
 impl DeadLetters for PostgresStore {
@@ -68,9 +71,24 @@ impl DeadLetters for PostgresStore {
     async fn ack(&self, scope: &Scope, receipt: &DeliveryReceipt) -> Result<()> {
         let scope = &scope.admit(Facet::DeadLetters)?;
         receipt.check()?;
-        // A repeat after a lost answer would report the item as not found.
-        let call = calling("acknowledging a dead letter", scope, Retry::Never);
-        self.link.run(call, |conn| work(async move { ack(conn, scope, receipt).await })).await
+        // Sent again, it removes what the first time did not; what is gone then went by either.
+        let call = calling(ACKNOWLEDGING, scope, Retry::Idempotent);
+        let mut sent = false;
+        self.link
+            .run(call, |conn| {
+                let again = std::mem::replace(&mut sent, true);
+                work(async move {
+                    match ack(conn, scope, receipt).await {
+                        Err(Fault::Core(Error::NotFound { .. })) if again => {
+                            let lost = "the connection was lost before the answer came, and the item \
+                                        is gone now";
+                            Err(Error::backend(ACKNOWLEDGING, lost).into())
+                        }
+                        done => done,
+                    }
+                })
+            })
+            .await
     }
 
     async fn nack(

@@ -171,3 +171,137 @@ impl<W: Worker> Drop for Place<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::{Notify, mpsc, oneshot};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Says what it is given to do, and does it when it is let go on.
+    #[derive(Clone)]
+    struct Slow {
+        began: mpsc::UnboundedSender<Vec<u32>>,
+        go_on: Arc<Notify>,
+    }
+
+    struct Job {
+        number: u32,
+        reply: oneshot::Sender<u32>,
+    }
+
+    impl Worker for Slow {
+        type Lane = &'static str;
+        type Job = Job;
+        const PLACES: u32 = 1;
+
+        fn take(&self, waiting: &mut VecDeque<Job>) -> Vec<Job> {
+            waiting.drain(..waiting.len().min(3)).collect()
+        }
+
+        async fn work(&self, jobs: Vec<Job>) {
+            let numbers = jobs.iter().map(|job| job.number).collect();
+            self.began.send(numbers).unwrap();
+            self.go_on.notified().await;
+            for job in jobs {
+                let _ = job.reply.send(job.number);
+            }
+        }
+    }
+
+    struct Shop {
+        gather: Arc<Gather<Slow>>,
+        slow: Slow,
+        began: mpsc::UnboundedReceiver<Vec<u32>>,
+    }
+
+    impl Shop {
+        fn open() -> Self {
+            let (sender, began) = mpsc::unbounded_channel();
+            let slow = Slow { began: sender, go_on: Arc::default() };
+            Self { gather: Arc::default(), slow, began }
+        }
+
+        fn bring(&self, lane: &'static str, number: u32) -> tokio::task::JoinHandle<Option<u32>> {
+            let (gather, slow) = (Arc::clone(&self.gather), self.slow.clone());
+            tokio::spawn(async move {
+                let (reply, outcome) = oneshot::channel();
+                gather.bring(slow, lane, Job { number, reply }).await.unwrap();
+                outcome.await.ok()
+            })
+        }
+
+        /// What is begun next.
+        async fn begun(&mut self) -> Vec<u32> {
+            let begun = timeout(Duration::from_secs(10), self.began.recv()).await;
+            begun.expect("somebody works").expect("its sender is here")
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_done_together_and_lanes_do_not_wait_for_each_other() {
+        let mut shop = Shop::open();
+        let first = shop.bring("a", 1);
+        assert_eq!(shop.begun().await, [1]);
+        let rest: Vec<_> = (2..=5).map(|number| shop.bring("a", number)).collect();
+        let other = shop.bring("b", 9);
+        assert_eq!(shop.begun().await, [9]);
+        settle().await;
+
+        shop.slow.go_on.notify_waiters();
+        assert_eq!(first.await.unwrap(), Some(1));
+        assert_eq!(other.await.unwrap(), Some(9));
+        assert_eq!(shop.begun().await, [2, 3, 4]);
+        shop.slow.go_on.notify_waiters();
+        assert_eq!(shop.begun().await, [5]);
+        shop.slow.go_on.notify_waiters();
+        for (job, number) in rest.into_iter().zip(2..) {
+            assert_eq!(job.await.unwrap(), Some(number));
+        }
+        settle().await;
+        assert!(shop.gather.lanes().is_empty(), "nobody works, no lane is left");
+    }
+
+    #[tokio::test]
+    async fn a_place_left_half_way_goes_to_those_who_wait() {
+        let mut shop = Shop::open();
+        let first = shop.bring("a", 1);
+        assert_eq!(shop.begun().await, [1]);
+        let second = shop.bring("a", 2);
+        settle().await;
+
+        first.abort();
+
+        assert_eq!(shop.begun().await, [2]);
+        shop.slow.go_on.notify_waiters();
+        assert_eq!(second.await.unwrap(), Some(2));
+    }
+
+    #[test]
+    fn where_the_runtime_ends_nobody_waits_for_ever() {
+        let gather = {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let mut shop = Shop::open();
+            runtime.block_on(async {
+                shop.bring("a", 1);
+                assert_eq!(shop.begun().await, [1]);
+                shop.bring("a", 2);
+                settle().await;
+            });
+            drop(runtime);
+            shop.gather
+        };
+
+        assert!(gather.lanes().is_empty());
+    }
+}

@@ -104,6 +104,8 @@ pub(super) fn cases() -> Vec<Case> {
         "memories" => memories::concurrency {
             sixteen_writers_and_four_readers_get_along,
             sixteen_writers_of_the_same_words_write_one,
+            what_one_scope_writes_at_once_is_all_there,
+            who_gives_up_waiting_keeps_nobody_from_writing,
             of_two_texts_under_one_key_one_wins,
             a_row_is_deleted_once,
             a_batch_is_seen_whole_or_not_at_all,

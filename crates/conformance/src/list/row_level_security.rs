@@ -70,6 +70,8 @@ pub(super) fn cases() -> Vec<Case> {
         "memories_rls" => memories::concurrency {
             sixteen_writers_and_four_readers_get_along,
             sixteen_writers_of_the_same_words_write_one,
+            what_one_scope_writes_at_once_is_all_there,
+            who_gives_up_waiting_keeps_nobody_from_writing,
         }
         "memories_rls" => memories::set_filling {
             what_a_set_lacks_comes_in_pages_over_all_tenants,
@@ -155,6 +157,8 @@ pub(super) fn cases() -> Vec<Case> {
             a_step_writes_every_facet_together,
             a_refused_write_leaves_nothing,
             the_same_id_at_once_is_written_once,
+            a_step_of_one_append_happens_once,
+            steps_of_two_handles_make_one_chain,
             sixteen_writers_in_random_order_do_not_deadlock,
         }
         "workflows_rls" => workflows::runs {

@@ -116,6 +116,73 @@ pub(crate) async fn sixteen_writers_of_the_same_words_write_one(ctx: &Ctx) {
     assert_eq!(ctx.rows("memories").await, 1);
 }
 
+pub(crate) async fn what_one_scope_writes_at_once_is_all_there(ctx: &Ctx) {
+    const TEXTS: usize = 120;
+    let mut writers = Vec::new();
+    for n in 0..2 * TEXTS {
+        // Every text twice; some under keys, which are written by themselves.
+        let (store, text) = (ctx.store(), n % TEXTS);
+        let key = text.is_multiple_of(10).then(|| format!("key {text}"));
+        writers.push(tokio::spawn(async move {
+            let memory = NewMemory { key, ..NewMemory::new(format!("quokka {text}")) };
+            store.memories().remember(&ada(), memory).await.expect("a writer never fails")
+        }));
+    }
+
+    let mut done = Vec::new();
+    for writer in writers {
+        done.push(writer.await.expect("no panic"));
+    }
+
+    let (first, second) = done.split_at(TEXTS);
+    for (text, (one, other)) in first.iter().zip(second).enumerate() {
+        assert_eq!(one.id, other.id, "text {text}");
+        assert!(one.created != other.created, "text {text}");
+        let memory = ctx.memories().get(&ada(), one.id).await.expect("is there");
+        assert_eq!(memory.content, format!("quokka {text}"));
+    }
+    assert_eq!(ctx.memories().count(&ada()).await.expect("a count"), TEXTS as u64);
+    let question = Recall { limit: 200, ..Recall::text("quokka") };
+    let hits = ctx.memories().recall(&ada(), &question).await.expect("an answer");
+    assert_eq!(hits.len(), TEXTS);
+}
+
+pub(crate) async fn who_gives_up_waiting_keeps_nobody_from_writing(ctx: &Ctx) {
+    let mut writers = Vec::new();
+    for n in 0..60 {
+        let store = ctx.store();
+        writers.push(tokio::spawn(async move {
+            let memory = NewMemory::new(format!("quokka {n}"));
+            store.memories().remember(&ada(), memory).await.expect("a writer never fails")
+        }));
+        if n % 3 == 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    for (n, writer) in writers.iter().enumerate() {
+        if n % 3 == 0 {
+            writer.abort();
+        }
+    }
+    let mut kept = 0;
+    for (n, writer) in writers.into_iter().enumerate() {
+        match writer.await {
+            Ok(done) => {
+                let memory = ctx.memories().get(&ada(), done.id).await.expect("is there");
+                assert_eq!(memory.content, format!("quokka {n}"));
+                kept += 1;
+            }
+            Err(error) => assert!(error.is_cancelled() && n % 3 == 0, "{n}: {error}"),
+        }
+    }
+
+    let count = ctx.memories().count(&ada()).await.expect("a count");
+    assert!((kept..=60).contains(&count), "{kept} were told, {count} are there");
+    // Whoever comes now finds a free place.
+    keep(ctx.memories(), &ada(), "the last one").await;
+}
+
 pub(crate) async fn of_two_texts_under_one_key_one_wins(ctx: &Ctx) {
     let second = ctx.another().await;
     let mut writers = Vec::new();

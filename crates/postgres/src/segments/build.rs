@@ -321,7 +321,16 @@ async fn is_indexed(conn: &mut PgConnection, segment: &Segment) -> Result<Option
 /// Builds the index, with signs of life meanwhile.
 async fn index(link: &Link, lease: &TaskLease, segment: &Segment) -> Result<()> {
     let (index, table) = (segment.index(), segment.table());
+    // Several processes would build it sooner, and take every core of a small machine from those who
+    // ask and write meanwhile.
+    let workers = if segment.rows.unsigned_abs() <= limits::SEGMENT_SERIAL_ROWS {
+        "set (parallel_workers = 0)"
+    } else {
+        "reset (parallel_workers)"
+    };
     // The names are made of two numbers.
+    let set = format!("alter table {table} {workers}");
+    alone(link, lease, "preparing a vector index", set).await?;
     let create = format!(
         "create index concurrently if not exists {index} on {table} \
          using hnsw (embedding halfvec_cosine_ops) with (m = 16, ef_construction = 64)"
