@@ -1,47 +1,38 @@
 //! Steps on PostgreSQL: every write of a step in one transaction, with its receipt.
 //!
 //! A step of one append is one statement ([`lone`]). For all others locks are taken in one global
-//! order: the receipt first (the second writer of an id waits on the
-//! unique index for the first), then guards by key, then heads in `Step::lock_order`, memories
-//! last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
+//! order: the receipt first (the second writer of an id waits on the unique index for the first),
+//! then guards by key, then heads in `Step::lock_order`, memories last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
 //! finds the receipt of its own call, which is no repeat, or writes everything.
 
 mod lone;
-
-use std::sync::Arc;
+mod prepare;
+mod receipts;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use mnemon_core::checkpoints::Put;
-use mnemon_core::checkpoints::pack::Packed;
-use mnemon_core::checkpoints::seal::Sealing;
 use mnemon_core::claims::Rules;
 use mnemon_core::locks::Guard;
-use mnemon_core::memories::text::Known;
-use mnemon_core::memories::{NewMemory, Remembered};
-use mnemon_core::scope::{Admitted, Facet};
+use mnemon_core::memories::Remembered;
+use mnemon_core::scope::Facet;
 use mnemon_core::steps::{Outcome, Receipt, Step, Steps, Write, at_write};
-use mnemon_core::turns::TurnDefaults;
-use mnemon_core::upkeep::Batch;
-use mnemon_core::{Error, RequestId, Result, Scope, limits};
-use serde_json::Value;
+use mnemon_core::{Error, RequestId, Result, Scope};
 use sqlx::postgres::PgConnection;
-use sqlx::{query, query_scalar};
-use uuid::Uuid;
+use sqlx::query_scalar;
 
-use crate::checkpoints::{Heads, Within};
+use self::prepare::{Prepared, Ready, prepare};
+use self::receipts::{claim, keep, kept};
+use crate::checkpoints::Within;
 use crate::error::{self, Fault};
 use crate::events::append as events;
 use crate::link::{Call, Retry, work};
 use crate::memories::write as memories;
 use crate::store::PostgresStore;
-use crate::{claims, dead_letters, locks, row, turns, workflows};
+use crate::{claims, dead_letters, locks, turns, workflows};
+
+pub(crate) use receipts::sweep;
 
 const DOING: &str = "committing a step";
 const READING: &str = "reading a receipt";
-
-/// How often a receipt is looked for that upkeep removes meanwhile.
-const ROUNDS: usize = 3;
 
 #[async_trait]
 impl Steps for PostgresStore {
@@ -171,124 +162,6 @@ fn refusal(doing: &'static str, fault: Fault) -> Error {
     }
 }
 
-/// A step with what is computed from it alone, before any lock is taken.
-struct Prepared {
-    step: Step,
-    fingerprint: [u8; 32],
-    /// Names the call, however often it is sent.
-    call: Uuid,
-    /// What is written, in the order of its locks, with its place in the step.
-    writes: Vec<(usize, Ready)>,
-    /// Written together, last, with their places.
-    memories: Vec<memories::Draft>,
-    places: Vec<usize>,
-}
-
-/// A write that is ready to be sent.
-enum Ready {
-    /// As it stands in the step.
-    AsGiven,
-    Checkpoint(Box<Packed<Put>>),
-    Events(Box<events::Prepared>),
-    Turn(Box<turns::append::Prepared>),
-}
-
-/// Steps whose texts and values are larger than this together are prepared on another thread.
-const INLINE_BYTES: usize = 16 * 1024;
-
-async fn prepare(
-    scope: &Scope,
-    step: Step,
-    defaults: &TurnDefaults,
-    sealing: Sealing,
-    known: &Arc<Known>,
-) -> Result<Prepared> {
-    if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
-        return Prepared::of(scope, step, defaults, &sealing, known);
-    }
-    let (scope, defaults, known) = (scope.clone(), defaults.clone(), Arc::clone(known));
-    tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults, &sealing, &known))
-        .await
-        .map_err(|error| Error::backend("preparing a step", error))?
-}
-
-fn size(write: &Write) -> usize {
-    match write {
-        Write::Remember(memory) => memory.content.len(),
-        Write::Turn(turn) => {
-            let sides = [&turn.user_message, &turn.assistant_response];
-            sides.into_iter().flatten().map(String::len).sum()
-        }
-        Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
-        _ => 0,
-    }
-}
-
-impl Prepared {
-    fn of(
-        scope: &Scope,
-        step: Step,
-        defaults: &TurnDefaults,
-        sealing: &Sealing,
-        known: &Arc<Known>,
-    ) -> Result<Self> {
-        let fingerprint = step.fingerprint();
-        let mut given: Vec<NewMemory> = Vec::new();
-        let (mut writes, mut places) = (Vec::new(), Vec::new());
-        for at in step.lock_order() {
-            let ready = match &step.writes[at] {
-                Write::Remember(memory) => {
-                    given.push((**memory).clone());
-                    places.push(at);
-                    continue;
-                }
-                Write::Checkpoint(put) => {
-                    let packed = Packed::sealed((**put).clone(), sealing, &scope.tenant);
-                    Ready::Checkpoint(Box::new(packed.map_err(|error| at_write(at, error))?))
-                }
-                Write::Events(append) => {
-                    Ready::Events(Box::new(events::Prepared::of(append.clone())))
-                }
-                Write::Turn(turn) => {
-                    Ready::Turn(Box::new(turns::append::Prepared::of((**turn).clone(), defaults)))
-                }
-                _ => Ready::AsGiven,
-            };
-            writes.push((at, ready));
-        }
-        let memories = if given.is_empty() {
-            Vec::new()
-        } else {
-            memories::draft(scope, given, false, known)?
-        };
-        Ok(Self { step, fingerprint, call: Uuid::now_v7(), writes, memories, places })
-    }
-}
-
-impl Prepared {
-    /// What is answered where the step has a receipt: this call's own, or an earlier one's.
-    fn answered(&self, kept: Kept) -> Result<Receipt> {
-        let Kept { fingerprint, call, receipt } = kept;
-        let differs = fingerprint != self.fingerprint;
-        if differs && self.step.strict {
-            return Err(Error::StepReused { id: self.step.id.to_string() });
-        }
-        Ok(Receipt { differs, replayed: call != self.call, ..receipt })
-    }
-
-    /// What is known of the thread of the only checkpoint. A fence is looked at under the lock.
-    fn within<'a>(&self, heads: &'a Heads, tenant: &'a str) -> Within<'a> {
-        let puts = self.writes.iter().filter_map(|(_, ready)| match ready {
-            Ready::Checkpoint(put) => Some(put),
-            _ => None,
-        });
-        match (puts.collect::<Vec<_>>().as_slice(), self.step.guards.as_slice()) {
-            ([put], []) => Within::of(heads, tenant, put),
-            _ => Within::default(),
-        }
-    }
-}
-
 /// Commits a step within the caller's transaction, or answers its first receipt.
 async fn commit(
     conn: &mut PgConnection,
@@ -324,40 +197,6 @@ async fn commit(
         replayed: false,
         differs: false,
     })
-}
-
-/// Takes the step's id, or answers who had it. A second writer of the id waits here for the first.
-async fn claim(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    prepared: &Prepared,
-) -> Result<Option<Kept>, Fault> {
-    for _ in 0..ROUNDS {
-        let done = query!(
-            r#"
-            insert into mnemon.receipts
-                (tenant, user_id, agent_id, step_id, fingerprint, outcomes, committed_at, call_id)
-            values ($1, $2, $3, $4, $5, '[]', mnemon.now(), $6)
-            on conflict (tenant, user_id, agent_id, step_id) do nothing
-            "#,
-            scope.tenant,
-            scope.user.unwrap_or_default(),
-            scope.agent.unwrap_or_default(),
-            prepared.step.id.as_str(),
-            prepared.fingerprint.as_slice(),
-            prepared.call,
-        )
-        .execute(&mut *conn)
-        .await?;
-        if done.rows_affected() == 1 {
-            return Ok(None);
-        }
-        if let Some(kept) = kept(conn, scope, &prepared.step.id).await? {
-            return Ok(Some(kept));
-        }
-    }
-    let key = prepared.step.id.to_string();
-    Err(Error::Conflict { kind: "step", key, expected: None, actual: None }.into())
 }
 
 /// What every write of a step is under.
@@ -422,93 +261,4 @@ fn named(at: usize, fault: Fault) -> Fault {
         Fault::Core(error) => Fault::Core(at_write(at, error)),
         Fault::Sql(cause) => Fault::Sql(cause),
     }
-}
-
-/// Completes the receipt; when.
-async fn keep(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    id: &RequestId,
-    outcomes: &[Outcome],
-) -> Result<DateTime<Utc>, Fault> {
-    let outcomes: Value = serde_json::to_value(outcomes).expect("outcomes are JSON");
-    let at = query_scalar!(
-        r#"
-        update mnemon.receipts
-        set outcomes = $5, committed_at = mnemon.now()
-        where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4
-        returning committed_at
-        "#,
-        scope.tenant,
-        scope.user.unwrap_or_default(),
-        scope.agent.unwrap_or_default(),
-        id.as_str(),
-        outcomes,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(at)
-}
-
-/// A receipt as a repeat answers it, with what the step was and which call wrote it.
-struct Kept {
-    fingerprint: [u8; 32],
-    call: Uuid,
-    receipt: Receipt,
-}
-
-async fn kept(
-    conn: &mut PgConnection,
-    scope: &Admitted<'_>,
-    id: &RequestId,
-) -> Result<Option<Kept>, Fault> {
-    let found = query!(
-        "select fingerprint, outcomes, committed_at, call_id from mnemon.receipts
-         where tenant = $1 and user_id = $2 and agent_id = $3 and step_id = $4",
-        scope.tenant,
-        scope.user.unwrap_or_default(),
-        scope.agent.unwrap_or_default(),
-        id.as_str(),
-    )
-    .fetch_optional(conn)
-    .await?;
-    let Some(found) = found else { return Ok(None) };
-    let kept = kept_of(id, &found.fingerprint, found.outcomes, found.committed_at, found.call_id)?;
-    Ok(Some(kept))
-}
-
-/// A receipt from its row.
-fn kept_of(
-    id: &RequestId,
-    fingerprint: &[u8],
-    outcomes: Value,
-    committed_at: DateTime<Utc>,
-    call: Uuid,
-) -> Result<Kept> {
-    const WHAT: &str = "a receipt";
-    let outcomes = row::json(outcomes, WHAT)?;
-    let receipt =
-        Receipt { step_id: id.clone(), committed_at, outcomes, replayed: true, differs: false };
-    Ok(Kept { fingerprint: row::hash(fingerprint, WHAT)?, call, receipt })
-}
-
-/// Removes a batch of receipts that were kept long enough.
-pub(crate) async fn sweep(conn: &mut PgConnection, size: u32) -> Result<Batch, Fault> {
-    let done = query!(
-        r#"
-        delete from mnemon.receipts r
-        where (r.tenant, r.user_id, r.agent_id, r.step_id) in (
-            select tenant, user_id, agent_id, step_id from mnemon.receipts
-            where committed_at <= (select mnemon.now()) - make_interval(secs => $2)
-            limit $1
-            for update skip locked
-        )
-        "#,
-        i64::from(size),
-        limits::RECEIPTS_KEPT.as_secs_f64(),
-    )
-    .execute(conn)
-    .await?;
-    let rows = done.rows_affected();
-    Ok(Batch { rows, more: rows == u64::from(size) })
 }

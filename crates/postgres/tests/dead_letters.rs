@@ -1,8 +1,6 @@
 //! Acknowledgements over connections that break: an item is removed once, and its worker is told
 //! that it is, or that nobody knows.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod common;
 
 use std::time::Duration;

@@ -13,7 +13,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::query;
 use uuid::Uuid;
 
-use super::{Kept, Prepared, Ready, kept_of};
+use super::prepare::{Prepared, Ready};
+use super::receipts::{Kept, kept_of};
 use crate::error::Fault;
 use crate::events::append;
 
