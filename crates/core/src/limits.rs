@@ -38,6 +38,11 @@ pub const DOMAINS_MAX: usize = 64;
 pub const METADATA_BYTES: usize = 32 * 1024;
 /// Memories one `remember_many` may carry.
 pub const REMEMBER_BATCH: usize = 500;
+/// Memories of one scope that one statement writes together, where they come one by one.
+pub const MEMORIES_TOGETHER: usize = 64;
+/// Statements of one process that write the memories of one scope at once; more wait and are written
+/// together.
+pub const MEMORY_WRITERS: u32 = 2;
 /// Hits one recall may ask for.
 pub const RECALL_MAX: u32 = 200;
 /// Hits of a recall when the caller does not say.
@@ -128,11 +133,6 @@ pub const SEGMENT_SERIAL_ROWS: u64 = 100_000;
 /// Segments of a set that are searched one after the other before they are merged at once; fewer
 /// are merged when nothing is written.
 pub const SEGMENTS_MAX: usize = 8;
-/// Memories of one scope that one statement writes together, where they come one by one.
-pub const MEMORIES_TOGETHER: usize = 64;
-/// Statements of one process that write the memories of one scope at once; more wait and are written
-/// together.
-pub const MEMORY_WRITERS: u32 = 2;
 /// Of too many segments, those that are merged at once while vectors come in.
 pub const SEGMENTS_MERGED: usize = 4;
 /// Vectors of a merged segment at the most.

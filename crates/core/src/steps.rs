@@ -60,6 +60,19 @@ impl Write {
         }
     }
 
+    /// Bytes of what is cut into words, counted or packed before it is sent.
+    fn prepared_bytes(&self) -> usize {
+        match self {
+            Self::Remember(memory) => memory.content.len(),
+            Self::Turn(turn) => {
+                let sides = [&turn.user_message, &turn.assistant_response];
+                sides.into_iter().flatten().map(String::len).sum()
+            }
+            Self::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// Its place in the global order in which transactions take their locks: heads by facet and
     /// key first, memories (which have no head) last.
     pub fn order(&self) -> (u8, String) {
@@ -206,6 +219,11 @@ impl Step {
         let mut order: Vec<usize> = (0..self.writes.len()).collect();
         order.sort_by_cached_key(|at| (self.writes[*at].order(), *at));
         order
+    }
+
+    /// Bytes of its texts and values that a store works through before it takes any lock.
+    pub fn prepared_bytes(&self) -> usize {
+        self.writes.iter().map(Write::prepared_bytes).sum()
     }
 
     /// What the step is: blake3 over what the caller gave, as canonical JSON. Vectors, guards

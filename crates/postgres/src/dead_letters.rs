@@ -79,10 +79,10 @@ impl DeadLetters for PostgresStore {
                 let again = std::mem::replace(&mut sent, true);
                 work(async move {
                     match ack(conn, scope, receipt).await {
-                        Err(Fault::Core(Error::NotFound { .. })) if again => {
-                            let lost = "the connection was lost before the answer came, and the item \
-                                        is gone now";
-                            Err(Error::backend(ACKNOWLEDGING, lost).into())
+                        // A refusal may be of what the first time did.
+                        Err(Fault::Core(refused)) if again => {
+                            let unknown = format!("sent twice, the first answer lost: {refused}");
+                            Err(Error::backend(ACKNOWLEDGING, unknown).into())
                         }
                         done => done,
                     }

@@ -2,8 +2,9 @@
 //!
 //! A step of one append is one statement ([`lone`]). For all others locks are taken in one global
 //! order: the receipt first (the second writer of an id waits on the unique index for the first),
-//! then guards by key, then heads in `Step::lock_order`, memories last. The whole may be sent again, also when the answer to COMMIT was lost: the second time
-//! finds the receipt of its own call, which is no repeat, or writes everything.
+//! then guards by key, then heads in `Step::lock_order`, memories last. The whole may be sent
+//! again, also when the answer to COMMIT was lost: the second time finds the receipt of its own
+//! call, which is no repeat, or writes everything.
 
 mod lone;
 mod prepare;

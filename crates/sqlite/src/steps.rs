@@ -121,22 +121,10 @@ impl Prepared {
     }
 }
 
-fn size(write: &Write) -> usize {
-    match write {
-        Write::Remember(memory) => memory.content.len(),
-        Write::Turn(turn) => {
-            let sides = [&turn.user_message, &turn.assistant_response];
-            sides.into_iter().flatten().map(String::len).sum()
-        }
-        Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
-        _ => 0,
-    }
-}
-
 impl SqliteStore {
     async fn prepare_step(&self, scope: &Scope, step: Step) -> Result<Prepared> {
         let language = self.known.get().language;
-        if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
+        if step.prepared_bytes() <= INLINE_BYTES {
             return Prepared::of(scope, step, &self.turns, &self.sealing(), language);
         }
         // Neither the caller's runtime nor the writer should wait for it.

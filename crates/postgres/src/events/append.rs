@@ -213,6 +213,30 @@ pub(crate) async fn note(
     Ok(version.expect("without an expected version it is always written"))
 }
 
+/// Events as columns.
+#[derive(Default)]
+pub(crate) struct Columns {
+    pub(crate) ids: Vec<Uuid>,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) data: Vec<Value>,
+    pub(crate) correlations: Vec<Option<String>>,
+    pub(crate) occurred: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Columns {
+    pub(crate) fn of<'a>(events: impl Iterator<Item = (&'a NewEvent, Uuid)>) -> Self {
+        let mut columns = Self::default();
+        for (event, id) in events {
+            columns.ids.push(id);
+            columns.kinds.push(event.kind.clone());
+            columns.data.push(event.data.clone());
+            columns.correlations.push(event.correlation_id.clone());
+            columns.occurred.push(event.occurred_at);
+        }
+        columns
+    }
+}
+
 /// Moves the head and writes the events behind it; the head's version. Nothing when the stream
 /// does not stand where it is expected.
 async fn insert(
@@ -222,13 +246,7 @@ async fn insert(
     expected: Option<i64>,
     events: &[(&NewEvent, Uuid)],
 ) -> Result<Option<i64>, Fault> {
-    let ids: Vec<Uuid> = events.iter().map(|(_, id)| *id).collect();
-    let kinds: Vec<String> = events.iter().map(|(event, _)| event.kind.clone()).collect();
-    let data: Vec<Value> = events.iter().map(|(event, _)| event.data.clone()).collect();
-    let correlations: Vec<Option<String>> =
-        events.iter().map(|(event, _)| event.correlation_id.clone()).collect();
-    let occurred: Vec<Option<DateTime<Utc>>> =
-        events.iter().map(|(event, _)| event.occurred_at).collect();
+    let columns = Columns::of(events.iter().copied());
     let version = query_scalar!(
         r#"
         with head as (
@@ -265,11 +283,11 @@ async fn insert(
         scope.user,
         scope.session,
         scope.run,
-        &ids,
-        &kinds,
-        &data,
-        &correlations as &[Option<String>],
-        &occurred as &[Option<DateTime<Utc>>],
+        &columns.ids,
+        &columns.kinds,
+        &columns.data,
+        &columns.correlations as &[Option<String>],
+        &columns.occurred as &[Option<DateTime<Utc>>],
     )
     .fetch_optional(conn)
     .await?;

@@ -5,13 +5,10 @@
 //! is in the way, the step goes the long way, where the receipt comes first.
 
 use chrono::{DateTime, Utc};
-use mnemon_core::events::NewEvent;
 use mnemon_core::scope::Admitted;
 use mnemon_core::{Error, Result};
-use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::query;
-use uuid::Uuid;
 
 use super::prepare::{Prepared, Ready};
 use super::receipts::{Kept, kept_of};
@@ -47,14 +44,7 @@ pub(super) async fn commit(
     prepared: &Prepared,
     append: &append::Prepared,
 ) -> Result<Option<Kept>, Fault> {
-    let new: Vec<(&NewEvent, Uuid)> = append.events().collect();
-    let ids: Vec<Uuid> = new.iter().map(|(_, id)| *id).collect();
-    let kinds: Vec<String> = new.iter().map(|(event, _)| event.kind.clone()).collect();
-    let data: Vec<Value> = new.iter().map(|(event, _)| event.data.clone()).collect();
-    let correlations: Vec<Option<String>> =
-        new.iter().map(|(event, _)| event.correlation_id.clone()).collect();
-    let occurred: Vec<Option<DateTime<Utc>>> =
-        new.iter().map(|(event, _)| event.occurred_at).collect();
+    let columns = append::Columns::of(append.events());
     let found = query!(
         r#"
         with first as materialized (
@@ -103,17 +93,17 @@ pub(super) async fn commit(
         "#,
         scope.tenant,
         append.stream(),
-        i64::try_from(new.len()).unwrap_or(i64::MAX),
+        i64::try_from(columns.ids.len()).unwrap_or(i64::MAX),
         append.expected_version(),
         scope.agent,
         scope.user,
         scope.session,
         scope.run,
-        &ids,
-        &kinds,
-        &data,
-        &correlations as &[Option<String>],
-        &occurred as &[Option<DateTime<Utc>>],
+        &columns.ids,
+        &columns.kinds,
+        &columns.data,
+        &columns.correlations as &[Option<String>],
+        &columns.occurred as &[Option<DateTime<Utc>>],
         scope.user.unwrap_or_default(),
         scope.agent.unwrap_or_default(),
         prepared.step.id.as_str(),

@@ -51,25 +51,13 @@ pub(super) async fn prepare(
     sealing: Sealing,
     known: &Arc<Known>,
 ) -> Result<Prepared> {
-    if step.writes.iter().map(size).sum::<usize>() <= INLINE_BYTES {
+    if step.prepared_bytes() <= INLINE_BYTES {
         return Prepared::of(scope, step, defaults, &sealing, known);
     }
     let (scope, defaults, known) = (scope.clone(), defaults.clone(), Arc::clone(known));
     tokio::task::spawn_blocking(move || Prepared::of(&scope, step, &defaults, &sealing, &known))
         .await
         .map_err(|error| Error::backend("preparing a step", error))?
-}
-
-fn size(write: &Write) -> usize {
-    match write {
-        Write::Remember(memory) => memory.content.len(),
-        Write::Turn(turn) => {
-            let sides = [&turn.user_message, &turn.assistant_response];
-            sides.into_iter().flatten().map(String::len).sum()
-        }
-        Write::Checkpoint(put) => put.channels.values().map(|value| value.bytes.len()).sum(),
-        _ => 0,
-    }
 }
 
 impl Prepared {
